@@ -1,0 +1,24 @@
+// Clock: the one way to ask what time it is, so that tests can decide.
+#pragma once
+
+#include <ctime>
+
+namespace px {
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  // Wall-clock time since 1970, UTC. Thread safe.
+  virtual timespec Now() = 0;
+};
+
+class SystemClock final : public Clock {
+ public:
+  timespec Now() override {
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    return now;
+  }
+};
+
+}  // namespace px

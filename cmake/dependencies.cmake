@@ -1,0 +1,16 @@
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(GTest REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(benchmark REQUIRED)
+pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+
+# libfuse comes from the prefix that scripts/setup fills: Debian 12's own is too old for passthrough.
+set(ENV{PKG_CONFIG_PATH} "${PX_FUSE_PREFIX}/lib/pkgconfig:$ENV{PKG_CONFIG_PATH}")
+pkg_check_modules(FUSE3 REQUIRED IMPORTED_TARGET fuse3>=3.17)
