@@ -54,7 +54,7 @@ enum class ContentKind : uint8_t {
 
 // Bytes: 0 mode, 4 uid, 8 gid, 12 nlink, 16 rdev (8), 24 size (8), 32 atime (12), 44 mtime (12),
 // 56 ctime (12), 68 btime (12), 80 parent (8), 88 object (8), 96 base (8), 104 entries (8), 112 content,
-// 113 zero (3), 116 flags (4).
+// 113 zero (3), 116 flags (4), 120 blocks (8).
 struct InodeItem {
   uint32_t mode = 0;
   uint32_t uid = 0;
@@ -69,9 +69,15 @@ struct InodeItem {
   uint64_t entries = 0;  // of a directory, without . and ..
   ContentKind content = ContentKind::kNone;
   uint8_t zero[3] = {};
-  uint32_t flags = 0;
+  uint32_t flags = 0;   // kInode…
+  uint64_t blocks = 0;  // of 512 bytes that a regular file's data takes, as of its last write-back
 } __attribute__((packed));
-static_assert(sizeof(InodeItem) == 120);
+static_assert(sizeof(InodeItem) == 128);
+
+// Bits of InodeItem::flags that save a look-up where they are not set.
+inline constexpr uint32_t kInodeHasXattrs = 1;
+inline constexpr uint32_t kInodeHasAccessAcl = 2;
+inline constexpr uint32_t kInodeHasDefaultAcl = 4;
 
 // Bytes: 0 ino (8), 8 volume (4), 12 type (DT_*), 13 zero (3). A child volume: type DT_DIR, volume not 0
 // and ino 1.
