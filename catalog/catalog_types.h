@@ -1,0 +1,218 @@
+// The catalog's records and words: plain values, no behaviour but names and the rules of statuses.
+//
+// Times are nanoseconds since 1970, UTC; 0 means "not yet". JSON fields hold JSON text.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace px::catalog {
+
+// An id that cannot be mistaken for another kind of id. 0 is no id.
+template <typename Tag>
+struct Id {
+  int64_t value = 0;
+  explicit operator bool() const { return value != 0; }
+  friend bool operator==(Id, Id) = default;
+  friend auto operator<=>(Id, Id) = default;
+};
+using ProjectId = Id<struct ProjectTag>;
+using ExperimentId = Id<struct ExperimentTag>;
+using GroupId = Id<struct GroupTag>;
+using RunId = Id<struct RunTag>;
+
+enum class State {
+  kCreated,
+  kResuming,
+  kBuilding,
+  kScheduled,
+  kUnschedulable,
+  kStarting,
+  kRunning,
+  kWarning,
+  kUnknown,
+  kSucceeded,
+  kFailed,
+  kStopped,
+  kSkipped,
+};
+
+std::string_view StateName(State state);
+Result<State> ParseState(std::string_view name);
+// Succeeded, failed, stopped, skipped: final, and never rewritten.
+bool IsDone(State state);
+// Whether an experiment may go from `from` to `to`. Nothing leaves a done state.
+bool MayBecome(State from, State to);
+
+enum class Strategy { kNone, kResume, kRestart, kCopy };
+// "resume", "restart", "copy"; empty for kNone.
+std::string_view StrategyName(Strategy strategy);
+Result<Strategy> ParseStrategy(std::string_view name);
+
+// Names one process for good: a pid alone may be another process's tomorrow.
+struct ProcessIdentity {
+  std::string host;
+  std::string boot_id;
+  int64_t pid = 0;
+  int64_t start_ticks = 0;  // field 22 of /proc/PID/stat
+  friend bool operator==(const ProcessIdentity&, const ProcessIdentity&) = default;
+};
+
+struct Project {
+  ProjectId id;
+  std::string user;
+  std::string name;
+  std::string uuid;
+  std::string description;
+  std::vector<std::string> tags;
+  int64_t created_at = 0;
+};
+
+// What a start found in the outputs directory it was given.
+struct Inherited {
+  int64_t files = 0;
+  int64_t bytes = 0;
+  std::string snapshot;  // name below .snapshots of the outputs; empty if none was taken
+};
+
+struct Experiment {
+  ExperimentId id;
+  ProjectId project;
+  int64_t number = 0;
+  std::string uuid;
+  std::string user;          // who asked for it
+  std::string project_user;  // whose project it is
+  std::string project_name;
+  std::string name;
+  std::string description;
+  std::vector<std::string> tags;
+  GroupId group;
+  int64_t group_number = 0;
+  Strategy strategy = Strategy::kNone;
+  // What it was cloned from: for a resume the root of the chain. The number stays known after the original's deletion.
+  ExperimentId original;
+  int64_t original_number = 0;
+  // The experiment whose outputs directory it uses: itself, or for a resume the root.
+  ExperimentId root;
+  int64_t root_number = 0;
+  int64_t root_group_number = 0;
+  std::string raw_spec;       // JSON, before rendering
+  std::string overrides;      // JSON array of the override documents merged so far
+  std::string rendered_spec;  // JSON
+  std::string code_snapshot;  // name of the code volume; empty if none
+  Inherited inherited;
+  int64_t gpus = 0;
+  int64_t ttl_s = 0;
+  int64_t max_restarts = 0;
+  State state = State::kCreated;
+  std::string last_message;
+  int64_t created_at = 0;
+  int64_t updated_at = 0;
+  int64_t started_at = 0;
+  int64_t finished_at = 0;
+  int64_t stop_requested_at = 0;
+  // The process that answers for it: the launcher that made it, then its supervisor. pid 0: nobody yet.
+  ProcessIdentity owner;
+
+  bool is_clone() const { return strategy != Strategy::kNone; }
+  bool is_resume() const { return strategy == Strategy::kResume; }
+  // USER.PROJECT[.GROUP].NUMBER
+  std::string UniqueName() const;
+};
+
+struct NewExperiment {
+  ProjectId project;
+  std::string user;
+  std::string name;
+  std::string description;
+  std::vector<std::string> tags;
+  GroupId group;
+  Strategy strategy = Strategy::kNone;
+  ExperimentId original;  // the requested experiment; the catalog finds the root
+  std::string raw_spec;
+  std::string overrides = "[]";
+  std::string rendered_spec;
+  std::string code_snapshot;
+  int64_t gpus = 0;
+  int64_t ttl_s = 0;
+  int64_t max_restarts = 0;
+  ProcessIdentity owner;
+};
+
+struct StatusEntry {
+  int64_t id = 0;
+  State state = State::kCreated;
+  std::string message;
+  int64_t created_at = 0;
+};
+
+// One attempt to run an experiment's command.
+struct Run {
+  RunId id;
+  ExperimentId experiment;
+  int64_t attempt = 0;
+  std::string uuid;
+  std::string containment;  // how the job's processes are held together, for people
+  std::string cgroup;       // directory; empty if there is none
+  ProcessIdentity job;      // the job's first process
+  std::string gpus;         // JSON array of UUIDs
+  int64_t started_at = 0;
+  int64_t finished_at = 0;
+  int64_t heartbeat_at = 0;
+  std::optional<int64_t> exit_code;
+  std::optional<int64_t> signal;
+  std::string reason;
+};
+
+struct RunEnd {
+  std::optional<int64_t> exit_code;
+  std::optional<int64_t> signal;
+  std::string reason;
+};
+
+struct MetricPoint {
+  int64_t at = 0;
+  std::string name;
+  double value = 0;
+};
+
+struct Group {
+  GroupId id;
+  ProjectId project;
+  int64_t number = 0;
+  std::string uuid;
+  std::string user;
+  std::string name;
+  std::string description;
+  std::vector<std::string> tags;
+  std::string raw_spec;
+  std::string algorithm;
+  int64_t concurrency = 1;
+  std::string code_snapshot;
+  State state = State::kCreated;
+  int64_t created_at = 0;
+  int64_t started_at = 0;
+  int64_t finished_at = 0;
+  int64_t stop_requested_at = 0;
+  ProcessIdentity owner;  // the process that schedules its experiments
+};
+
+struct NewGroup {
+  ProjectId project;
+  std::string user;
+  std::string name;
+  std::string description;
+  std::vector<std::string> tags;
+  std::string raw_spec;
+  std::string algorithm;
+  int64_t concurrency = 1;
+  std::string code_snapshot;
+  ProcessIdentity owner;
+};
+
+}  // namespace px::catalog

@@ -1,0 +1,161 @@
+#include "catalog/schema/migrations.h"
+
+#include <array>
+
+namespace px::catalog {
+namespace {
+
+// Numbers of experiments and groups come from counters in their project's row, so that a deleted experiment's number is
+// never given again. `original_id` becomes NULL when the original is deleted, `original_number` stays.
+constexpr std::string_view kVersion1 = R"sql(
+CREATE TABLE users (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  created_at INTEGER NOT NULL
+);
+
+CREATE TABLE projects (
+  id INTEGER PRIMARY KEY,
+  user_id INTEGER NOT NULL REFERENCES users(id),
+  name TEXT NOT NULL,
+  uuid TEXT NOT NULL UNIQUE,
+  description TEXT NOT NULL DEFAULT '',
+  tags TEXT NOT NULL DEFAULT '[]',
+  last_experiment INTEGER NOT NULL DEFAULT 0,
+  last_group INTEGER NOT NULL DEFAULT 0,
+  last_code INTEGER NOT NULL DEFAULT 0,
+  code_snapshot TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  UNIQUE (user_id, name)
+);
+
+CREATE TABLE groups (
+  id INTEGER PRIMARY KEY,
+  project_id INTEGER NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+  number INTEGER NOT NULL,
+  uuid TEXT NOT NULL UNIQUE,
+  user TEXT NOT NULL,
+  name TEXT NOT NULL DEFAULT '',
+  description TEXT NOT NULL DEFAULT '',
+  tags TEXT NOT NULL DEFAULT '[]',
+  raw_spec TEXT NOT NULL,
+  algorithm TEXT NOT NULL,
+  concurrency INTEGER NOT NULL,
+  code_snapshot TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  started_at INTEGER NOT NULL DEFAULT 0,
+  finished_at INTEGER NOT NULL DEFAULT 0,
+  stop_requested_at INTEGER NOT NULL DEFAULT 0,
+  owner_host TEXT NOT NULL DEFAULT '',
+  owner_boot TEXT NOT NULL DEFAULT '',
+  owner_pid INTEGER NOT NULL DEFAULT 0,
+  owner_start INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (project_id, number)
+);
+
+CREATE TABLE experiments (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  project_id INTEGER NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+  number INTEGER NOT NULL,
+  uuid TEXT NOT NULL UNIQUE,
+  user TEXT NOT NULL,
+  name TEXT NOT NULL DEFAULT '',
+  description TEXT NOT NULL DEFAULT '',
+  tags TEXT NOT NULL DEFAULT '[]',
+  group_id INTEGER REFERENCES groups(id) ON DELETE SET NULL,
+  group_number INTEGER NOT NULL DEFAULT 0,
+  strategy TEXT NOT NULL DEFAULT '',
+  original_id INTEGER REFERENCES experiments(id) ON DELETE SET NULL,
+  original_number INTEGER NOT NULL DEFAULT 0,
+  root_id INTEGER NOT NULL,
+  root_number INTEGER NOT NULL,
+  root_group_number INTEGER NOT NULL DEFAULT 0,
+  raw_spec TEXT NOT NULL,
+  overrides TEXT NOT NULL,
+  rendered_spec TEXT NOT NULL,
+  code_snapshot TEXT NOT NULL DEFAULT '',
+  inherited_files INTEGER NOT NULL DEFAULT 0,
+  inherited_bytes INTEGER NOT NULL DEFAULT 0,
+  inherited_snapshot TEXT NOT NULL DEFAULT '',
+  gpus INTEGER NOT NULL DEFAULT 0,
+  ttl_s INTEGER NOT NULL DEFAULT 0,
+  max_restarts INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL,
+  last_message TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  started_at INTEGER NOT NULL DEFAULT 0,
+  finished_at INTEGER NOT NULL DEFAULT 0,
+  stop_requested_at INTEGER NOT NULL DEFAULT 0,
+  owner_host TEXT NOT NULL DEFAULT '',
+  owner_boot TEXT NOT NULL DEFAULT '',
+  owner_pid INTEGER NOT NULL DEFAULT 0,
+  owner_start INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (project_id, number)
+);
+CREATE INDEX experiments_by_root ON experiments(root_id);
+CREATE INDEX experiments_by_group ON experiments(group_id);
+CREATE INDEX experiments_unfinished ON experiments(state)
+  WHERE state NOT IN ('succeeded', 'failed', 'stopped', 'skipped');
+
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY,
+  experiment_id INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE,
+  attempt INTEGER NOT NULL,
+  uuid TEXT NOT NULL UNIQUE,
+  containment TEXT NOT NULL DEFAULT '',
+  cgroup TEXT NOT NULL DEFAULT '',
+  job_host TEXT NOT NULL DEFAULT '',
+  job_boot TEXT NOT NULL DEFAULT '',
+  job_pid INTEGER NOT NULL DEFAULT 0,
+  job_start INTEGER NOT NULL DEFAULT 0,
+  gpus TEXT NOT NULL DEFAULT '[]',
+  started_at INTEGER NOT NULL,
+  finished_at INTEGER NOT NULL DEFAULT 0,
+  heartbeat_at INTEGER NOT NULL DEFAULT 0,
+  exit_code INTEGER,
+  signal INTEGER,
+  reason TEXT NOT NULL DEFAULT '',
+  UNIQUE (experiment_id, attempt)
+);
+
+CREATE TABLE statuses (
+  id INTEGER PRIMARY KEY,
+  experiment_id INTEGER REFERENCES experiments(id) ON DELETE CASCADE,
+  group_id INTEGER REFERENCES groups(id) ON DELETE CASCADE,
+  state TEXT NOT NULL,
+  message TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  CHECK ((experiment_id IS NULL) <> (group_id IS NULL))
+);
+CREATE INDEX statuses_by_experiment ON statuses(experiment_id);
+CREATE INDEX statuses_by_group ON statuses(group_id);
+
+CREATE TABLE metrics (
+  id INTEGER PRIMARY KEY,
+  experiment_id INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE,
+  at INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  value REAL NOT NULL
+);
+CREATE INDEX metrics_by_experiment ON metrics(experiment_id, name);
+CREATE TABLE metric_files (
+  experiment_id INTEGER PRIMARY KEY REFERENCES experiments(id) ON DELETE CASCADE,
+  offset INTEGER NOT NULL
+);
+
+CREATE TABLE gpu_leases (
+  gpu TEXT PRIMARY KEY,
+  experiment_id INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE,
+  since INTEGER NOT NULL
+);
+)sql";
+
+constexpr std::array<std::string_view, 1> kMigrations{kVersion1};
+
+}  // namespace
+
+std::span<const std::string_view> Migrations() { return kMigrations; }
+
+}  // namespace px::catalog
