@@ -38,6 +38,6 @@ void LogError(fmt::format_string<Args...> format, Args&&... args) {
 
 }  // namespace px
 
-#define PX_CHECK(expression)                                              \
-  (static_cast<bool>(expression) ? static_cast<void>(0)                   \
+#define PX_CHECK(expression)                            \
+  (static_cast<bool>(expression) ? static_cast<void>(0) \
                                  : ::px::CheckFailed(__FILE__, __LINE__, #expression))

@@ -54,15 +54,15 @@ inline tl::unexpected<Error> Forward(Error error) {
 #define PX_CONCAT(a, b) PX_CONCAT_INNER(a, b)
 
 // Returns the error of `expr` from the enclosing function, if it is one.
-#define PX_TRY(expr)                                                          \
-  do {                                                                        \
-    auto px_try_result = (expr);                                              \
+#define PX_TRY(expr)                                                            \
+  do {                                                                          \
+    auto px_try_result = (expr);                                                \
     if (!px_try_result) return ::px::Forward(std::move(px_try_result).error()); \
   } while (false)
 
 // Declares or assigns `lhs` from the value of `expr`, or returns its error.
 #define PX_ASSIGN(lhs, expr) PX_ASSIGN_IMPL(PX_CONCAT(px_assign_, __COUNTER__), lhs, expr)
-#define PX_ASSIGN_IMPL(tmp, lhs, expr)                              \
-  auto tmp = (expr);                                                \
-  if (!tmp) return ::px::Forward(std::move(tmp).error());           \
+#define PX_ASSIGN_IMPL(tmp, lhs, expr)                    \
+  auto tmp = (expr);                                      \
+  if (!tmp) return ::px::Forward(std::move(tmp).error()); \
   lhs = std::move(*tmp)
