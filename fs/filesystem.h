@@ -1,0 +1,300 @@
+// Filesystem: what a px mount does, without FUSE: one method per request of the kernel and per control call.
+//
+// It is given paths, callers and bytes and gives back results or an Error whose errno the caller gets. The kernel has
+// checked permissions (default_permissions) for everything but the control calls, which check them here. fuse_bridge
+// turns FUSE requests into these calls; tests may make them directly.
+//
+// Threads: any method from any thread. Locks, outermost first: a volume's freeze, OpenInode::mutex, the store's own,
+// OpenInode::io, then the leaf mutexes of tables. KernelSide is never called with the store's lock held.
+//
+// Durability: when a method that changes something returned, a kill of the process cannot undo it. Fsync and FsyncDir
+// make everything that had returned before survive power loss.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "cow/store.h"
+#include "fs/node.h"
+#include "fs/object_store.h"
+#include "fs/open_slots.h"
+#include "fs/open_table.h"
+#include "fs/volume_attributes.h"
+#include "uapi/px_ioctl.h"
+
+namespace px::fs {
+
+// Who asks.
+struct Caller {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  mode_t umask = 0;
+  std::function<bool(gid_t)> in_group;  // the gid or a supplementary group
+};
+
+struct Entry {
+  NodeKey node;
+  struct stat attr {};
+};
+
+// What an open is answered with.
+struct Opened {
+  int backing_id = 0;  // not 0: passthrough
+  bool keep_cache = false;
+};
+
+// A directory entry on its way out. `entry` has all attributes only if they were asked for and could be read.
+struct DirEntry {
+  std::string_view name;
+  Entry entry;
+  bool has_attr = false;
+  off_t next;  // where a later call goes on
+};
+
+// What the filesystem asks of the kernel. Any thread.
+class KernelSide {
+ public:
+  virtual ~KernelSide() = default;
+  // A backing id for passthrough, or the errno why not (EPERM, EOPNOTSUPP, ELOOP, ENOSYS).
+  virtual Result<int> RegisterBacking(int fd) = 0;
+  virtual void UnregisterBacking(int backing_id) = 0;
+  // Drops what the kernel remembers. A thing it does not know is fine. InvalidateData first writes back dirty pages,
+  // by requests to this daemon, so it must not be called from a thread that serves requests.
+  virtual void InvalidateEntry(NodeKey parent, const std::string& name) = 0;
+  virtual void InvalidateAttributes(NodeKey node) = 0;
+  virtual void InvalidateData(NodeKey node) = 0;
+};
+
+struct FilesystemOptions {
+  bool passthrough = true;
+  bool read_only = false;
+  size_t pool_objects = 128;
+};
+
+struct Usage {
+  uint64_t inodes = 0, logical_bytes = 0, allocated_bytes = 0, exclusive_bytes = 0, shared_bytes = 0;
+};
+
+class Filesystem {
+ public:
+  // `store` and `objects` were opened on the store directory; `kernel` must outlive the filesystem. Finishes what a
+  // crash left: sizes of files that were open for writing, unlinked open files.
+  struct Parts {
+    std::unique_ptr<cow::PageTable> pages;
+    std::unique_ptr<cow::Store> store;  // over pages
+    std::unique_ptr<ObjectStore> objects;
+    std::unique_ptr<OpenSlots> slots;
+    std::vector<OpenSlots::Entry> left_over;
+    std::function<Status()> checkpoint;  // run now and then by the background thread
+  };
+  static Result<std::unique_ptr<Filesystem>> Open(Parts parts, FilesystemOptions options,
+                                                  KernelSide* kernel, Clock* clock);
+  // Writes back what is open, stops the background thread, syncs.
+  ~Filesystem();
+
+  // Names and attributes (ops_lookup.cc, ops_attr.cc, ops_dir.cc).
+  Result<Entry> Lookup(NodeKey parent, std::string_view name);
+  void Forget(NodeKey node);
+  Result<struct stat> GetAttr(NodeKey node);
+  // `to_set` is of FUSE_SET_ATTR_* (fuse_lowlevel.h).
+  Result<struct stat> SetAttr(NodeKey node, const struct stat& attr, int to_set, const Caller& caller);
+  Result<std::string> ReadLink(NodeKey node);
+  // Entries from `offset` on until `visit` returns false (that entry was not taken).
+  Status ReadDir(NodeKey node, off_t offset, bool with_attr,
+                 const std::function<bool(const DirEntry&)>& visit);
+  Result<struct statvfs> StatFs();
+
+  // Making and removing names (ops_create.cc, ops_remove.cc, ops_rename.cc).
+  Result<Entry> MakeNode(NodeKey parent, std::string_view name, mode_t mode, dev_t rdev,
+                         const Caller& caller);
+  Result<Entry> MakeSymlink(NodeKey parent, std::string_view name, std::string_view target,
+                            const Caller& caller);
+  Result<Entry> Link(NodeKey node, NodeKey parent, std::string_view name);
+  Status Unlink(NodeKey parent, std::string_view name);
+  Status Rmdir(NodeKey parent, std::string_view name);
+  Status Rename(NodeKey parent, std::string_view name, NodeKey new_parent, std::string_view new_name,
+                unsigned flags);
+
+  // Open files (open.cc, ops_io.cc).
+  Result<Opened> Open(NodeKey node, int flags, bool kill_suidgid);
+  struct Created {
+    Entry entry;
+    Opened opened;
+  };
+  Result<Created> Create(NodeKey parent, std::string_view name, mode_t mode, int flags,
+                         const Caller& caller);
+  Result<Created> TmpFile(NodeKey parent, mode_t mode, int flags, const Caller& caller);
+  void Release(NodeKey node, int flags);
+  Result<size_t> Read(NodeKey node, std::span<char> buffer, off_t offset);
+  Result<size_t> Write(NodeKey node, std::string_view data, off_t offset, bool kill_suidgid);
+  Status Fsync(NodeKey node, bool data_only);
+  Status FsyncDir(NodeKey node);
+  Status Fallocate(NodeKey node, int mode, off_t offset, off_t length);
+  Result<size_t> CopyRange(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset, size_t length);
+  Result<off_t> Seek(NodeKey node, off_t offset, int whence);
+
+  // Extended attributes (ops_xattr.cc). A size of 0 asks how large it is, as in the system calls.
+  Status SetXattr(NodeKey node, std::string_view name, std::string_view value, int flags,
+                  const Caller& caller);
+  Result<std::string> GetXattr(NodeKey node, std::string_view name);
+  Result<std::string> ListXattr(NodeKey node, const Caller& caller);
+  Status RemoveXattr(NodeKey node, std::string_view name);
+
+  // Volumes (ops_volume.cc, ops_report.cc). Not from a thread that serves requests: they invalidate.
+  Result<px_ioc_info> Info(NodeKey node);
+  Result<px_ioc_token> IssueToken(NodeKey volume_root, const Caller& caller);
+  Result<cow::VolumeId> CreateVolume(NodeKey parent, const std::string& name, const Caller& caller);
+  Result<cow::VolumeId> CloneVolume(NodeKey parent, const std::string& name,
+                                    const px_ioc_token& source, uint32_t flags, const Caller& caller);
+  Status DropVolume(NodeKey parent, const std::string& name, const Caller& caller);
+  Status Snapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
+  Status DropSnapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
+  Result<Usage> MeasureUsage(NodeKey volume_root, const Caller& caller);
+  Status Diff(NodeKey volume_root, px_ioc_text* text, const Caller& caller);
+  Status ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& caller);
+  std::string StatusJson();
+
+ private:
+  // A volume's gate: shared by what may make content private or change its tree's shape under a clone; exclusive for
+  // clone and drop.
+  struct VolumeState {
+    SharedMutex freeze;
+    std::atomic<bool> dropped = false;
+    std::atomic<bool> readonly = false;
+  };
+  struct Token {
+    cow::VolumeId volume;
+    uid_t uid = 0;
+    timespec issued{};
+  };
+  // What a clone needs of one inode that is open for writing.
+  struct LiveCopy {
+    NodeKey node;
+    UniqueFd temp;
+    struct stat attr {};
+    int64_t base_mtime_ns = 0;
+  };
+
+  Filesystem(Parts parts, FilesystemOptions options, KernelSide* kernel, Clock* clock);
+
+  // inode.cc
+  Result<std::shared_ptr<VolumeState>> StateOf(cow::VolumeId volume);
+  Result<std::shared_ptr<VolumeState>> WritableVolume(cow::VolumeId volume);
+  static Result<cow::InodeItem> LoadInode(cow::Reader& reader, NodeKey node);
+  static Status SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
+  static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir, std::string_view name);
+  static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
+  struct stat Attr(NodeKey node, const cow::InodeItem& item) const;
+  void MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) const;
+  Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
+  // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed says which.
+  Status DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed);
+  static Status EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
+  void AddGhost(NodeKey node, cow::InodeItem item);
+
+  // ops_create.cc
+  struct NewInode {
+    NodeKey node;
+    cow::InodeItem item;
+  };
+  Result<NewInode> PutNewInode(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item, mode_t mode,
+                               dev_t rdev, const Caller& caller);
+  static Status InheritAcl(cow::Txn& txn, NodeKey parent, const cow::InodeItem& parent_item,
+                           NodeKey node, cow::InodeItem* item);
+  Status PutDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item, std::string_view name,
+                   const cow::DentryItem& dentry);
+  Status EraseDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item, std::string_view name,
+                     bool is_dir);
+  static Result<bool> Exists(cow::Reader& reader, NodeKey parent, std::string_view name);
+  Status EraseDirectory(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
+
+  // open.cc: all with OpenInode::mutex held.
+  Status PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) PX_REQUIRES(open.mutex);
+  Status OpenForReading(OpenInode& open, const cow::InodeItem& item, bool own)
+      PX_REQUIRES(open.mutex);
+  Status Truncate(OpenInode& open, bool kill_suidgid) PX_REQUIRES(open.mutex);
+  Status EnsureOwn(OpenInode& open) PX_REQUIRES(open.mutex);
+  Status ReplaceShared(OpenInode& open, const cow::InodeItem& item) PX_REQUIRES(open.mutex);
+  Status BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object) PX_REQUIRES(open.mutex);
+  Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
+      PX_REQUIRES(open.mutex);
+  Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
+  void Close(OpenInode& open) PX_REQUIRES(open.mutex);
+  void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
+  // Runs `body` on the descriptor of an object that the inode owns, opening and closing the inode where it is not open.
+  Status WithOwn(NodeKey node, const std::function<Status(int fd)>& body);
+  Status TruncateTo(NodeKey node, uint64_t size);
+  Status KillPrivileges(NodeKey node);
+
+  // ops_xattr.cc
+  static Result<std::string> LoadXattr(cow::Reader& reader, NodeKey node, std::string_view name);
+  static Status StoreXattr(cow::Txn& txn, NodeKey node, std::string_view name, std::string_view value);
+  static Status EraseXattr(cow::Txn& txn, NodeKey node, std::string_view name);
+  Status SetAcl(cow::Txn& txn, NodeKey node, cow::InodeItem* item, std::string_view name,
+                std::string_view value, const Caller& caller);
+  Result<std::string> VirtualXattr(NodeKey node, std::string_view name);
+
+  // ops_volume.cc
+  Status CheckAccess(cow::Reader& reader, NodeKey dir, unsigned want, const Caller& caller);
+  Result<cow::VolumeId> RedeemToken(const px_ioc_token& token, const Caller& caller);
+  Result<std::vector<LiveCopy>> CopyLive(cow::VolumeId volume);
+  Status PutLiveCopies(cow::Txn& txn, cow::VolumeId clone, std::vector<LiveCopy>* copies);
+  Result<cow::VolumeId> CloneInto(cow::VolumeId source, NodeKey index_dir, NodeKey parent,
+                                  const VolumeAttributes& attributes, const Caller* caller);
+  Status CheckOwner(cow::VolumeId volume, const Caller& caller);
+
+  // background.cc
+  void BackgroundLoop();
+  Status BackgroundStep();
+  Status WriteBackAll();
+  Status Recover(const std::vector<OpenSlots::Entry>& left_over);
+  Status RecoverSize(const OpenSlots::Entry& entry);
+  Status RemoveOrphans();
+  void WakeBackground();
+
+  cow::Time Now() const;
+
+  std::unique_ptr<cow::PageTable> pages_;
+  std::unique_ptr<cow::Store> store_;
+  std::unique_ptr<ObjectStore> objects_;
+  std::unique_ptr<OpenSlots> slots_;
+  std::function<Status()> checkpoint_;
+  const FilesystemOptions options_;
+  KernelSide* const kernel_;
+  Clock* const clock_;
+
+  OpenTable table_;
+  std::atomic<bool> passthrough_;  // false once the kernel or the store's filesystem refused it for good
+  std::atomic<uint64_t> exchanges_ = 0;  // of object files, see MoveSharers
+
+  mutable SharedMutex volumes_mutex_;
+  std::unordered_map<uint32_t, std::shared_ptr<VolumeState>> volumes_ PX_GUARDED_BY(volumes_mutex_);
+
+  // Removed inodes that the kernel has not forgotten yet: their last attributes.
+  mutable Mutex ghosts_mutex_;
+  std::unordered_map<uint64_t, cow::InodeItem> ghosts_ PX_GUARDED_BY(ghosts_mutex_);
+  std::atomic<size_t> ghost_count_ = 0;
+
+  Mutex tokens_mutex_;
+  std::unordered_map<std::string, Token> tokens_ PX_GUARDED_BY(tokens_mutex_);
+
+  Mutex background_mutex_;
+  CondVar background_wake_;
+  bool stopping_ PX_GUARDED_BY(background_mutex_) = false;
+  bool work_ PX_GUARDED_BY(background_mutex_) = false;
+  std::thread background_;
+};
+
+}  // namespace px::fs

@@ -1,0 +1,187 @@
+#include "fs/object_store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace px::fs {
+namespace {
+
+std::string NameOf(cow::ObjectId id) {
+  return fmt::format("{:02x}/{:x}", (id.value >> 8) & 0xff, id.value);
+}
+
+std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
+
+bool TryReflinks(int dir) {
+  const auto temp = [dir] { return UniqueFd(::openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)); };
+  const UniqueFd from = temp();
+  const UniqueFd to = temp();
+  if (!from || !to) return false;
+  const std::string block(4096, 'x');
+  if (::pwrite(from.get(), block.data(), block.size(), 0) != static_cast<ssize_t>(block.size())) {
+    return false;
+  }
+  return ::ioctl(to.get(), FICLONE, from.get()) == 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
+  UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return FailErrno("open " + dir);
+  for (unsigned i = 0; i < 256; ++i) {
+    const std::string name = fmt::format("{:02x}", i);
+    if (::mkdirat(fd.get(), name.c_str(), 0700) != 0 && errno != EEXIST) {
+      return FailErrno("create " + dir + "/" + name);
+    }
+  }
+  const bool reflinks = TryReflinks(fd.get());
+  return std::unique_ptr<ObjectStore>(new ObjectStore(std::move(fd), reflinks));
+}
+
+Result<UniqueFd> ObjectStore::OpenObject(cow::ObjectId id, int flags) const {
+  UniqueFd fd(::openat(dir_.get(), NameOf(id).c_str(), flags | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return FailErrno("open object " + NameOf(id));
+  return fd;
+}
+
+Result<UniqueFd> ObjectStore::CreateLocked(cow::ObjectId id) {
+  // What is there under an id that was never consumed is a leftover of an earlier pool.
+  UniqueFd fd(::openat(dir_.get(), NameOf(id).c_str(),
+                       O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return FailErrno("create object " + NameOf(id));
+  return fd;
+}
+
+void ObjectStore::ConsumeLocked(cow::ObjectId id) {
+  consumed_end_ = std::max(consumed_end_, id.value + 1);
+  while (!pool_.empty() && pool_.front().id.value < consumed_end_) pool_.pop_front();
+}
+
+Result<UniqueFd> ObjectStore::Take(cow::ObjectId id) {
+  const MutexLock lock(mutex_);
+  while (!pool_.empty() && pool_.front().id < id) pool_.pop_front();
+  UniqueFd fd;
+  if (!pool_.empty() && pool_.front().id == id) {
+    fd = std::move(pool_.front().fd);
+    pool_.pop_front();
+  } else {
+    // An aborted transaction gave the id back after its file had been taken, or the pool ran dry.
+    PX_ASSIGN(fd, CreateLocked(id));
+  }
+  ConsumeLocked(id);
+  return fd;
+}
+
+Status ObjectStore::Fill(cow::ObjectId next, size_t want) {
+  for (;;) {
+    // One file at a time, so that a transaction waits for one creation at most.
+    const MutexLock lock(mutex_);
+    if (pool_.size() >= want) return {};
+    uint64_t id = std::max(next.value, consumed_end_);
+    if (!pool_.empty()) id = std::max(id, pool_.back().id.value + 1);
+    PX_ASSIGN(UniqueFd fd, CreateLocked(cow::ObjectId{id}));
+    pool_.push_back({cow::ObjectId{id}, std::move(fd)});
+  }
+}
+
+size_t ObjectStore::PoolSize() const {
+  const MutexLock lock(mutex_);
+  return pool_.size();
+}
+
+Result<UniqueFd> ObjectStore::TempFile() const {
+  UniqueFd fd(::openat(dir_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd) return FailErrno("create a temporary object");
+  return fd;
+}
+
+Status ObjectStore::Adopt(int temp, cow::ObjectId id) {
+  const MutexLock lock(mutex_);
+  // linkat does not replace: the pool's file of that id goes first.
+  if (::unlinkat(dir_.get(), NameOf(id).c_str(), 0) != 0 && errno != ENOENT) {
+    return FailErrno("replace object " + NameOf(id));
+  }
+  ConsumeLocked(id);
+  if (::linkat(AT_FDCWD, DescriptorPath(temp).c_str(), dir_.get(), NameOf(id).c_str(),
+               AT_SYMLINK_FOLLOW) != 0) {
+    return FailErrno("name object " + NameOf(id));
+  }
+  return {};
+}
+
+Status ObjectStore::Exchange(cow::ObjectId a, cow::ObjectId b) const {
+  if (::renameat2(dir_.get(), NameOf(a).c_str(), dir_.get(), NameOf(b).c_str(), RENAME_EXCHANGE) != 0) {
+    return FailErrno("exchange objects " + NameOf(a) + " and " + NameOf(b));
+  }
+  return {};
+}
+
+Status ObjectStore::Remove(cow::ObjectId id) const {
+  if (::unlinkat(dir_.get(), NameOf(id).c_str(), 0) != 0 && errno != ENOENT) {
+    return FailErrno("remove object " + NameOf(id));
+  }
+  return {};
+}
+
+Status ObjectStore::Copy(int from, int to, uint64_t size) const {
+  if (has_reflinks_) {
+    if (::ioctl(to, FICLONE, from) == 0) {
+      if (::ftruncate(to, static_cast<off_t>(size)) != 0) return FailErrno("truncate a reflinked object");
+      return {};
+    }
+    // A reflink can be refused for one file (too many owners of a block): copy then.
+    if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return FailErrno("reflink an object");
+  }
+  if (::ftruncate(to, static_cast<off_t>(size)) != 0) return FailErrno("size a copy of an object");
+  return CopyRange(from, to, 0, size);
+}
+
+Status ObjectStore::CopyRange(int from, int to, uint64_t offset, uint64_t length) {
+  const off_t end = static_cast<off_t>(offset + length);
+  off_t position = static_cast<off_t>(offset);
+  while (position < end) {
+    const off_t data = ::lseek(from, position, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return {};
+    if (data < 0) return FailErrno("find data of an object");
+    if (data >= end) return {};
+    const off_t hole = ::lseek(from, data, SEEK_HOLE);
+    if (hole < 0) return FailErrno("find a hole of an object");
+    off_t in = data, out = data;
+    const off_t stop = std::min(hole, end);
+    while (in < stop) {
+      const ssize_t copied = ::copy_file_range(from, &in, to, &out, static_cast<size_t>(stop - in), 0);
+      if (copied < 0 && errno == EINTR) continue;
+      if (copied < 0) return FailErrno("copy an object");
+      if (copied == 0) break;  // it became shorter meanwhile
+    }
+    position = std::max(stop, data + 1);
+  }
+  return {};
+}
+
+Status ObjectStore::Scan(const std::function<void(cow::ObjectId)>& visit) const {
+  for (unsigned i = 0; i < 256; ++i) {
+    const std::string name = fmt::format("{:02x}", i);
+    const int fd = ::openat(dir_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return FailErrno("open objects/" + name);
+    const std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd), &::closedir);
+    while (const dirent* entry = ::readdir(dir.get())) {
+      uint64_t id = 0;
+      const std::string_view text(entry->d_name);
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id, 16);
+      if (error == std::errc() && end == text.data() + text.size()) visit(cow::ObjectId{id});
+    }
+  }
+  return {};
+}
+
+}  // namespace px::fs

@@ -1,0 +1,69 @@
+// OpenInode and OpenTable: what the daemon knows about the inodes that are open, and about nothing else.
+//
+// The state machine of DESIGN §5: the kernel fixes an inode's I/O mode from its first open to its last release, so the
+// mode is chosen at the first open and every later open follows it.
+//
+//   Closed --open--> passthrough (the kernel reads and writes the object file itself, through one backing id)
+//          --open--> cached      (every byte passes the daemon; the kernel caches pages)
+//
+// An inode that may be written *owns* its object: one reference, through unshared nodes. While it does, the object
+// file has the true size, blocks and mtime (`live`); the tree learns them at fsync, at the last writer's release and
+// from a timer. What an inode open only for reading reads may be shared, and become private or shared meanwhile.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+#include "cow/ids.h"
+#include "fs/node.h"
+
+namespace px::fs {
+
+struct OpenInode {
+  explicit OpenInode(NodeKey key) : node(key) {}
+
+  const NodeKey node;
+
+  // Taken before the store's lock and before `io`. Held over a whole open, release or write-back of this inode.
+  Mutex mutex;
+  uint32_t opens PX_GUARDED_BY(mutex) = 0;
+  uint32_t writers PX_GUARDED_BY(mutex) = 0;
+  bool gone PX_GUARDED_BY(mutex) = false;  // no longer in the table: look again
+  int backing_id PX_GUARDED_BY(mutex) = 0;  // not 0: passthrough
+  bool temporary PX_GUARDED_BY(mutex) = false;  // `fd` is a nameless copy of the shared object
+  std::optional<uint32_t> slot PX_GUARDED_BY(mutex);
+
+  // Innermost lock: shared to use the descriptor, exclusive to change what is below.
+  mutable SharedMutex io;
+  UniqueFd fd PX_GUARDED_BY(io);  // none: no data, reads as nothing
+  cow::ObjectId object PX_GUARDED_BY(io);
+  bool live PX_GUARDED_BY(io) = false;           // owns its object; the file has the true size and times
+  int64_t base_mtime_ns PX_GUARDED_BY(io) = 0;  // the file's mtime when `live` began
+
+  // Unlinked while open: the last release removes the inode.
+  std::atomic<bool> orphan = false;
+};
+
+// Thread safe; its mutex is innermost (nothing is called with it held).
+class OpenTable {
+ public:
+  std::shared_ptr<OpenInode> Find(NodeKey node) const PX_EXCLUDES(mutex_);
+  std::shared_ptr<OpenInode> FindOrAdd(NodeKey node) PX_EXCLUDES(mutex_);
+  void Erase(NodeKey node) PX_EXCLUDES(mutex_);
+  // Marks it as an orphan if it is in the table, and says so.
+  bool MarkOrphan(NodeKey node) PX_EXCLUDES(mutex_);
+  std::vector<std::shared_ptr<OpenInode>> All() const PX_EXCLUDES(mutex_);
+  std::vector<std::shared_ptr<OpenInode>> OfVolume(cow::VolumeId volume) const PX_EXCLUDES(mutex_);
+
+ private:
+  mutable Mutex mutex_;
+  std::unordered_map<uint64_t, std::shared_ptr<OpenInode>> inodes_ PX_GUARDED_BY(mutex_);
+};
+
+}  // namespace px::fs
