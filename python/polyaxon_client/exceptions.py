@@ -1,0 +1,2 @@
+class PolyaxonClientException(Exception):
+    pass
