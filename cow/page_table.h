@@ -41,7 +41,7 @@ struct ReclaimRow {
 };
 
 // Named counters that must survive: the next node id, the next object id and so on.
-enum class Counter : uint8_t { kNextNode = 1, kNextObject = 2, kNextVolume = 3, kNextReclaim = 4 };
+enum class Counter : uint8_t { kNextNode = 1, kNextObject = 2, kNextVolume = 3 };
 
 // One atomic change. Views must stay valid until Commit returns.
 struct PageBatch {

@@ -97,6 +97,7 @@ class Store {
  public:
   // The page table must outlive the store. An empty one gets the root volume 0 with an empty tree.
   static Result<std::unique_ptr<Store>> Open(PageTable* pages, StoreOptions options);
+  explicit Store(std::unique_ptr<StoreImpl> impl);  // for Open
   ~Store();
 
   Status View(const std::function<Status(Reader&)>& body);
@@ -130,7 +131,6 @@ class Store {
                          const std::function<void(ObjectId)>& object_seen);
 
  private:
-  explicit Store(std::unique_ptr<StoreImpl> impl);
   std::unique_ptr<StoreImpl> impl_;
 };
 

@@ -1,0 +1,130 @@
+// Giving back dropped trees, and the objects that nothing names any more.
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "base/log.h"
+#include "cow/txn.h"
+
+namespace px::cow {
+namespace {
+
+bool IsCorruption(const Error& error) { return error.code() == EBADMSG || error.code() == EUCLEAN; }
+
+// Depth first, so that what is left over when the budget is spent is a few rows for each level.
+class Reclaimer {
+ public:
+  Reclaimer(StoreImpl* store, WriteTxn* txn) : store_(*store), txn_(*txn) {}
+
+  Status Run(NodeId root, size_t* budget) {
+    std::vector<NodeId> stack{root};
+    while (!stack.empty() && *budget > 0) {
+      const NodeId id = stack.back();
+      stack.pop_back();
+      --*budget;
+      PX_TRY(GiveBack(id, &stack));
+    }
+    for (const NodeId id : stack) txn_.QueueNode(id);
+    return {};
+  }
+
+  uint64_t erased() const { return erased_; }
+
+ private:
+  // Gives back one reference to the node; its children join the stack if that was the last.
+  Status GiveBack(NodeId id, std::vector<NodeId>* stack) {
+    PX_ASSIGN(const uint64_t refs, txn_.NodeRefs(id));
+    if (refs > 1) return txn_.AddNodeRefs(id, -1);
+    Result<NodePtr> node = store_.PeekNode(id);
+    if (!node) {
+      if (!IsCorruption(node.error())) return Forward(std::move(node).error());
+      // The queue must go on. What hangs below is lost until a check finds it; nothing in use is touched.
+      LogError("reclaim: left behind: {}", node.error().ToString());
+      return {};
+    }
+    const NodeView view((*node)->bytes.data());
+    if (view.is_leaf()) {
+      PX_TRY(txn_.AddRefsOfCells(view, -1));
+    } else {
+      for (size_t i = view.count(); i-- > 0;) stack->push_back(view.Child(i));
+    }
+    txn_.ErasePage(id);
+    ++erased_;
+    return {};
+  }
+
+  StoreImpl& store_;
+  WriteTxn& txn_;
+  uint64_t erased_ = 0;
+};
+
+}  // namespace
+
+Result<size_t> StoreImpl::ReclaimStep(size_t max_nodes) {
+  size_t budget = max_nodes;
+  uint64_t erased = 0;
+  Status written = Write([&](WriteTxn& txn) -> Status {
+    PX_ASSIGN(const std::vector<ReclaimRow> rows,
+              pages_->LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX >> 1, max_nodes));
+    Reclaimer reclaimer(this, &txn);
+    for (const ReclaimRow& row : rows) {
+      if (budget == 0) break;
+      PX_TRY(reclaimer.Run(NodeId{row.id}, &budget));
+      txn.Unqueue(row.seq);
+    }
+    erased = reclaimer.erased();
+    return {};
+  });
+  PX_TRY(std::move(written));
+  counters_.reclaimed_nodes.fetch_add(erased, std::memory_order_relaxed);
+  return max_nodes - budget;
+}
+
+Result<std::vector<ObjectId>> StoreImpl::DurablyFreed(size_t limit) {
+  std::vector<ReclaimRow> rows;
+  const auto load = [&](uint64_t below) -> Status {
+    LockForReading();
+    const std::shared_lock lock(lock_, std::adopt_lock);
+    if (below == 0) return {};
+    PX_ASSIGN(rows, pages_->LoadQueue(ReclaimRow::Kind::kObject, below - 1, limit));
+    return {};
+  };
+  PX_TRY(load(durable_seq_.load(std::memory_order_acquire)));
+  if (rows.empty()) {
+    const uint64_t committed = committed_seq_.load(std::memory_order_acquire);
+    PX_TRY(load(committed));
+    if (rows.empty()) return std::vector<ObjectId>{};
+    PX_TRY(Sync());
+  }
+  std::vector<ObjectId> objects;
+  objects.reserve(rows.size());
+  const MutexLock lock(freed_mutex_);
+  for (const ReclaimRow& row : rows) {
+    freed_[row.id] = row.seq;
+    objects.push_back(ObjectId{row.id});
+  }
+  return objects;
+}
+
+Status StoreImpl::ForgetFreed(const std::vector<ObjectId>& objects) {
+  if (objects.empty()) return {};
+  std::vector<uint64_t> seqs;
+  {
+    const MutexLock lock(freed_mutex_);
+    for (const ObjectId object : objects) {
+      const auto found = freed_.find(object.value);
+      if (found == freed_.end()) {
+        return Fail(EINVAL, "object " + std::to_string(object.value) + " was not reported as freed");
+      }
+      seqs.push_back(found->second);
+    }
+  }
+  PX_TRY(Write([&](WriteTxn& txn) -> Status {
+    for (const uint64_t seq : seqs) txn.Unqueue(seq);
+    return {};
+  }));
+  const MutexLock lock(freed_mutex_);
+  for (const ObjectId object : objects) freed_.erase(object.value);
+  return {};
+}
+
+}  // namespace px::cow
