@@ -1,0 +1,50 @@
+# The tests of a mounted filesystem: each program runs once per mode (tests/testing/mount_fixture.h).
+
+add_library(px_mount_testing STATIC
+  testing/mount_fixture.cc
+  mount/main.cc
+  mount/posix.cc
+  mount/process.cc
+  mount/tree.cc
+  mount/volume.cc
+  mount/watchdog.cc
+)
+target_link_libraries(px_mount_testing PUBLIC px_base GTest::gtest)
+if(TARGET px-fs)
+  target_compile_definitions(px_mount_testing PRIVATE PX_FS_PROGRAM="$<TARGET_FILE:px-fs>")
+  add_dependencies(px_mount_testing px-fs)
+endif()
+
+# px_mount_test(NAME MODE...): registers the program NAME with ctest once per mode.
+function(px_mount_test name)
+  foreach(mode IN LISTS ARGN)
+    add_test(NAME ${name}.${mode} COMMAND ${name} --mode=${mode})
+    set_tests_properties(${name}.${mode} PROPERTIES
+      LABELS mount TIMEOUT 300)
+  endforeach()
+endfunction()
+
+add_executable(posix_mount_test
+  mount/posix_acl_test.cc
+  mount/posix_dir_test.cc
+  mount/posix_link_test.cc
+  mount/posix_lock_test.cc
+  mount/posix_meta_test.cc
+  mount/posix_mmap_test.cc
+  mount/posix_name_test.cc
+  mount/posix_open_test.cc
+  mount/posix_rename_test.cc
+  mount/posix_size_test.cc
+  mount/posix_xattr_test.cc
+)
+target_link_libraries(posix_mount_test PRIVATE px_mount_testing)
+px_mount_test(posix_mount_test plain plain-user passthrough cached user xfs)
+
+add_executable(clone_mount_test
+  mount/clone_test.cc
+  mount/shared_file_test.cc
+  mount/snapshot_test.cc
+  mount/volume_fixture.cc
+)
+target_link_libraries(clone_mount_test PRIVATE px_mount_testing)
+px_mount_test(clone_mount_test passthrough cached user xfs)
