@@ -1,4 +1,264 @@
+// Check: every count, page and queue row, recomputed from the roots, against what the page table says.
+#include <algorithm>
+#include <array>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+
 #include "cow/store_impl.h"
+#include "cow/txn.h"
+
 namespace px::cow {
-Result<uint64_t> StoreImpl::Check(bool, const std::function<void(const std::string&)>&, const std::function<void(ObjectId)>&) { return Fail(ENOTSUP); }
+namespace {
+
+// Rows of one repairing transaction.
+constexpr size_t kRepairRows = 4096;
+
+std::string Name(NodeId id) { return "node " + std::to_string(id.value); }
+std::string Name(ObjectId id) { return "object " + std::to_string(id.value); }
+std::string Name(VolumeId id) { return "volume " + std::to_string(id.value); }
+
+class Checker {
+ public:
+  Checker(PageTable* pages, bool repair, const std::function<void(const std::string&)>& report,
+          const std::function<void(ObjectId)>& object_seen)
+      : pages_(*pages), repair_(repair), report_(report), object_seen_(object_seen) {}
+
+  Result<uint64_t> Run() {
+    PX_TRY(LoadCounters());
+    PX_TRY(WalkVolumes());
+    PX_TRY(WalkQueue());
+    PX_TRY(CompareNodeCounts());
+    PX_TRY(CompareObjectCounts());
+    PX_TRY(FindLostPages());
+    PX_TRY(CompareCounters());
+    for (const auto& [id, refs] : objects_) object_seen_(ObjectId{id});
+    for (const auto& [id, seq] : waiting_) {
+      if (!objects_.contains(id)) object_seen_(ObjectId{id});
+    }
+    PX_TRY(FlushRepairs());
+    return findings_;
+  }
+
+ private:
+  struct Seen {
+    uint64_t refs = 0;
+    int level = 0;
+  };
+
+  void Find(const std::string& text) {
+    ++findings_;
+    report_(text);
+  }
+
+  Status LoadCounters() {
+    for (const auto name : {Counter::kNextNode, Counter::kNextObject, Counter::kNextVolume}) {
+      PX_ASSIGN(const uint64_t value, pages_.LoadCounter(name));
+      counters_[name] = std::max<uint64_t>(value, 1);
+      least_[name] = 1;
+    }
+    return {};
+  }
+
+  void Uses(Counter name, uint64_t id) { least_[name] = std::max(least_[name], id + 1); }
+
+  Status WalkVolumes() {
+    std::vector<std::pair<VolumeId, NodeId>> roots;
+    PX_TRY(pages_.ScanVolumes(kRootVolume, [&](const VolumeRow& row) {
+      roots.emplace_back(row.id, row.root);
+      return true;
+    }));
+    for (const auto& [volume, root] : roots) {
+      Uses(Counter::kNextVolume, volume.value);
+      where_ = Name(volume);
+      PX_TRY(Visit(root, {}));
+    }
+    return {};
+  }
+
+  Status WalkQueue() {
+    where_ = "reclaim queue";
+    PX_ASSIGN(const std::vector<ReclaimRow> nodes,
+              pages_.LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX, SIZE_MAX));
+    for (const ReclaimRow& row : nodes) PX_TRY(Visit(NodeId{row.id}, {}));
+    PX_ASSIGN(const std::vector<ReclaimRow> objects,
+              pages_.LoadQueue(ReclaimRow::Kind::kObject, UINT64_MAX, SIZE_MAX));
+    for (const ReclaimRow& row : objects) {
+      const ObjectId id{row.id};
+      Uses(Counter::kNextObject, id.value);
+      const bool named = objects_.contains(row.id);
+      if (!named && waiting_.try_emplace(row.id, row.seq).second) continue;
+      Find(Name(id) + (named ? ": waits to be freed, but is in use" : ": waits to be freed twice"));
+      if (repair_) PX_TRY(Repair([&](PageBatch* batch) { batch->unqueued.push_back(row.seq); }));
+    }
+    return {};
+  }
+
+  // Counts one reference; the first one also reads the node and all below it.
+  Status Visit(NodeId id, const Expected& expected) {
+    Uses(Counter::kNextNode, id.value);
+    const auto [seen, first] = nodes_.try_emplace(id.value);
+    ++seen->second.refs;
+    if (!first) {
+      if (expected.level >= 0 && seen->second.level != expected.level) {
+        Find(where_ + ": " + Name(id) + ": at two levels of the trees");
+      }
+      return {};
+    }
+    Seen& entry = seen->second;  // references into the map stay valid while it grows
+    auto bytes = std::make_unique<std::array<std::byte, kNodeSize>>();
+    PX_ASSIGN(const bool sound, Read(id, expected, *bytes));
+    entry.level = std::max(expected.level, 0);
+    if (!sound) return {};
+    const NodeView node(bytes->data());
+    entry.level = node.level();
+    for (size_t i = 0; i < node.count(); ++i) {
+      if (node.is_leaf()) {
+        ForEachObject(node.Key(i), node.Value(i), [&](ObjectId object) {
+          ++objects_[object.value];
+          Uses(Counter::kNextObject, object.value);
+        });
+      } else {
+        PX_TRY(Visit(node.Child(i), ExpectChild(node, i, expected)));
+      }
+    }
+    return {};
+  }
+
+  // False, and reported, if the node cannot be used.
+  Result<bool> Read(NodeId id, const Expected& expected, std::span<std::byte> bytes) {
+    Status status = pages_.Load(id, bytes);
+    if (status) status = ValidateNode(bytes, id);
+    if (status) status = CheckExpected(NodeView(bytes.data()), expected);
+    if (status) return true;
+    if (status.error().code() == ENOMEM) return Forward(std::move(status).error());
+    unreadable_ = true;
+    const std::string& context = status.error().context();
+    const bool named = context.starts_with(Name(id));
+    Find(where_ + ": " + (named ? context : Name(id) + ": cannot be read: " + status.error().ToString()));
+    return false;
+  }
+
+  // What hangs below a node that cannot be read was not counted: then nothing may be lowered or removed.
+  bool MayLower() const { return repair_ && !unreadable_; }
+
+  Status CompareNodeCounts() {
+    std::unordered_map<uint64_t, uint64_t> rows;
+    PX_TRY(pages_.ScanNodeRefs([&](NodeId id, uint64_t refs) {
+      rows[id.value] = refs;
+      return true;
+    }));
+    for (const auto& [id, seen] : nodes_) {
+      const auto row = rows.find(id);
+      PX_TRY(CompareCount(NodeId{id}, row == rows.end() ? 1 : row->second, seen.refs));
+      if (row != rows.end()) rows.erase(row);
+    }
+    for (const auto& [id, refs] : rows) PX_TRY(CompareCount(NodeId{id}, refs, 0));
+    return {};
+  }
+
+  Status CompareObjectCounts() {
+    std::unordered_map<uint64_t, uint64_t> rows;
+    PX_TRY(pages_.ScanObjectRefs([&](ObjectId id, uint64_t refs) {
+      rows[id.value] = refs;
+      return true;
+    }));
+    for (const auto& [id, refs] : objects_) {
+      const auto row = rows.find(id);
+      PX_TRY(CompareCount(ObjectId{id}, row == rows.end() ? 1 : row->second, refs));
+      if (row != rows.end()) rows.erase(row);
+    }
+    for (const auto& [id, refs] : rows) PX_TRY(CompareCount(ObjectId{id}, refs, 0));
+    return {};
+  }
+
+  template <typename IdType>
+  Status CompareCount(IdType id, uint64_t row, uint64_t counted) {
+    if (row == counted) return {};
+    Find(Name(id) + ": its count is " + std::to_string(row) + ", but " + std::to_string(counted) +
+         " references were found");
+    if (!repair_ || (counted < row && !MayLower())) return {};
+    return Repair([&](PageBatch* batch) {
+      if constexpr (std::is_same_v<IdType, NodeId>) {
+        batch->node_refs.push_back({id, counted});
+      } else {
+        batch->object_refs.push_back({id, counted});
+      }
+    });
+  }
+
+  Status FindLostPages() {
+    std::vector<NodeId> lost;
+    PX_TRY(pages_.ScanPages([&](NodeId id) {
+      Uses(Counter::kNextNode, id.value);
+      if (!nodes_.contains(id.value)) lost.push_back(id);
+      return true;
+    }));
+    for (const NodeId id : lost) {
+      Find(Name(id) + ": lost: no volume leads to it");
+      if (MayLower()) PX_TRY(Repair([&](PageBatch* batch) { batch->erased_pages.push_back(id); }));
+    }
+    return {};
+  }
+
+  Status CompareCounters() {
+    for (const auto& [name, least] : least_) {
+      if (counters_[name] >= least) continue;
+      const std::string_view what = name == Counter::kNextNode     ? "node"
+                                    : name == Counter::kNextObject ? "object"
+                                                                   : "volume";
+      Find("the next " + std::string(what) + " id is " + std::to_string(counters_[name]) + ", but " +
+           std::to_string(least - 1) + " is in use");
+      if (!repair_) continue;
+      PX_TRY(Repair([&](PageBatch* batch) { batch->counters.emplace_back(name, least); }));
+    }
+    return {};
+  }
+
+  template <typename Change>
+  Status Repair(Change change) {
+    change(&batch_);
+    return ++rows_ >= kRepairRows ? FlushRepairs() : Status();
+  }
+
+  Status FlushRepairs() {
+    if (rows_ == 0) return {};
+    rows_ = 0;
+    const PageBatch batch = std::exchange(batch_, {});
+    return pages_.Commit(batch);
+  }
+
+  PageTable& pages_;
+  const bool repair_;
+  const std::function<void(const std::string&)>& report_;
+  const std::function<void(ObjectId)>& object_seen_;
+
+  std::unordered_map<uint64_t, Seen> nodes_;
+  std::unordered_map<uint64_t, uint64_t> objects_;  // id -> references
+  std::unordered_map<uint64_t, uint64_t> waiting_;  // objects in the queue -> seq
+  std::map<Counter, uint64_t> counters_, least_;    // as stored; as what is in use needs them
+  std::string where_;
+  uint64_t findings_ = 0;
+  bool unreadable_ = false;
+  PageBatch batch_;
+  size_t rows_ = 0;
+};
+
+}  // namespace
+
+Result<uint64_t> StoreImpl::Check(bool repair, const std::function<void(const std::string&)>& report,
+                                  const std::function<void(ObjectId)>& object_seen) {
+  LockForWriting();
+  const std::unique_lock lock(lock_, std::adopt_lock);
+  Result<uint64_t> findings = Checker(pages_, repair, report, object_seen).Run();
+  if (repair) {
+    // What is in memory may be what was just put right.
+    cache_.Clear();
+    volumes_.clear();
+    PX_TRY(LoadCounters());
+  }
+  return findings;
+}
+
 }  // namespace px::cow

@@ -43,7 +43,7 @@ StoreImpl::StoreImpl(PageTable* pages, StoreOptions options)
 
 StoreImpl::~StoreImpl() = default;
 
-Status StoreImpl::Open() {
+Status StoreImpl::LoadCounters() {
   const auto load = [this](Counter name, uint64_t* counter) -> Status {
     PX_ASSIGN(const uint64_t value, pages_->LoadCounter(name));
     if (value != 0) *counter = value;
@@ -58,6 +58,11 @@ Status StoreImpl::Open() {
     if (!newest.empty()) ids_.next_seq = std::max(ids_.next_seq, newest[0].seq + 1);
   }
   committed_seq_ = ids_.next_seq;
+  return {};
+}
+
+Status StoreImpl::Open() {
+  PX_TRY(LoadCounters());
   PX_ASSIGN(const std::optional<VolumeRow> root, pages_->LoadVolume(kRootVolume));
   return root ? Status() : CreateRootVolume();
 }

@@ -94,6 +94,7 @@ class StoreImpl {
   friend class DiffWalk;
 
   Result<NodePtr> LoadNode(NodeId id);
+  Status LoadCounters();
   Status CreateRootVolume();
   // Waits for the lock without being overtaken by readers for ever.
   void LockForWriting() PX_ACQUIRE(lock_);
