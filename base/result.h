@@ -54,10 +54,11 @@ inline tl::unexpected<Error> Forward(Error error) {
 #define PX_CONCAT(a, b) PX_CONCAT_INNER(a, b)
 
 // Returns the error of `expr` from the enclosing function, if it is one.
-#define PX_TRY(expr)                                                            \
-  do {                                                                          \
-    auto px_try_result = (expr);                                                \
-    if (!px_try_result) return ::px::Forward(std::move(px_try_result).error()); \
+#define PX_TRY(expr) PX_TRY_IMPL(PX_CONCAT(px_try_, __COUNTER__), expr)
+#define PX_TRY_IMPL(tmp, expr)                                \
+  do {                                                        \
+    auto tmp = (expr);                                        \
+    if (!tmp) return ::px::Forward(std::move(tmp).error());   \
   } while (false)
 
 // Declares or assigns `lhs` from the value of `expr`, or returns its error.

@@ -166,6 +166,9 @@ class Filesystem {
   Status ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& caller);
   std::string StatusJson();
 
+  // The kernel does not offer it: every file is served in cached mode.
+  void DisablePassthrough() { passthrough_ = false; }
+
  private:
   // A volume's gate: shared by what may make content private or change its tree's shape under a clone; exclusive for
   // clone and drop.
@@ -219,8 +222,12 @@ class Filesystem {
                      bool is_dir);
   static Result<bool> Exists(cow::Reader& reader, NodeKey parent, std::string_view name);
   Status EraseDirectory(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
+  Status MovedTo(cow::Txn& txn, NodeKey node, NodeKey parent, std::string_view name);
 
-  // open.cc: all with OpenInode::mutex held.
+  // open.cc
+  Result<Opened> OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags);
+  // With OpenInode::mutex held:
+  Status CountOpen(OpenInode& open, int flags) PX_REQUIRES(open.mutex);
   Status PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) PX_REQUIRES(open.mutex);
   Status OpenForReading(OpenInode& open, const cow::InodeItem& item, bool own)
       PX_REQUIRES(open.mutex);
@@ -251,9 +258,24 @@ class Filesystem {
   Result<cow::VolumeId> RedeemToken(const px_ioc_token& token, const Caller& caller);
   Result<std::vector<LiveCopy>> CopyLive(cow::VolumeId volume);
   Status PutLiveCopies(cow::Txn& txn, cow::VolumeId clone, std::vector<LiveCopy>* copies);
-  Result<cow::VolumeId> CloneInto(cow::VolumeId source, NodeKey index_dir, NodeKey parent,
-                                  const VolumeAttributes& attributes, const Caller* caller);
-  Status CheckOwner(cow::VolumeId volume, const Caller& caller);
+  // Clones under the gate of `source`; `attach` gives the new volume its dentry in the same transaction.
+  Result<cow::VolumeId> CloneInto(cow::VolumeId source, const VolumeAttributes& attributes,
+                                  const std::function<Status(cow::Txn&, cow::VolumeId)>& attach);
+  Status AttachVolume(cow::Txn& txn, NodeKey parent, const std::string& name, cow::VolumeId volume,
+                      const Caller& caller);
+  // The caller owns the volume's root directory, or is root. EPERM.
+  static Status CheckOwner(cow::Reader& reader, cow::VolumeId volume, const Caller& caller);
+  struct SnapshotName {
+    std::string name;
+    cow::VolumeId volume;
+  };
+  static Result<std::vector<SnapshotName>> SnapshotsOf(cow::Reader& reader, cow::VolumeId volume);
+  void MarkDropped(cow::VolumeId volume);
+
+  // ops_report.cc
+  static Result<std::string> NameIn(cow::Reader& reader, NodeKey dir, NodeKey child);
+  // The path of an inode below its volume's root ("." for the root), by its parent hints.
+  static Result<std::string> PathIn(cow::Reader& reader, NodeKey node);
 
   // background.cc
   void BackgroundLoop();
@@ -263,6 +285,7 @@ class Filesystem {
   Status RecoverSize(const OpenSlots::Entry& entry);
   Status RemoveOrphans();
   void WakeBackground();
+  void WakePool();  // the pool lost one: wake the background thread if it runs low
 
   cow::Time Now() const;
 
@@ -293,7 +316,7 @@ class Filesystem {
   Mutex background_mutex_;
   CondVar background_wake_;
   bool stopping_ PX_GUARDED_BY(background_mutex_) = false;
-  bool work_ PX_GUARDED_BY(background_mutex_) = false;
+  std::atomic<bool> reclaim_wanted_ = true;
   std::thread background_;
 };
 

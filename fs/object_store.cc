@@ -168,6 +168,12 @@ Status ObjectStore::CopyRange(int from, int to, uint64_t offset, uint64_t length
   return {};
 }
 
+Result<struct statvfs> ObjectStore::StatFs() const {
+  struct statvfs result {};
+  if (::fstatvfs(dir_.get(), &result) != 0) return FailErrno("statfs of the store");
+  return result;
+}
+
 Status ObjectStore::Scan(const std::function<void(cow::ObjectId)>& visit) const {
   for (unsigned i = 0; i < 256; ++i) {
     const std::string name = fmt::format("{:02x}", i);

@@ -10,6 +10,8 @@
 // Durability: contents and names survive a kill of the process; fdatasync of the object makes both survive power loss.
 #pragma once
 
+#include <sys/statvfs.h>
+
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -52,6 +54,9 @@ class ObjectStore {
   Status Copy(int from, int to, uint64_t size) const;
   // Copies [offset, offset + length) of `from` into the same place of `to` inside the kernel, holes left out.
   static Status CopyRange(int from, int to, uint64_t offset, uint64_t length);
+
+  // Space and inodes of the store's filesystem.
+  Result<struct statvfs> StatFs() const;
 
   // For check: every object file there is.
   Status Scan(const std::function<void(cow::ObjectId)>& visit) const;

@@ -1,0 +1,209 @@
+// Opening and closing the filesystem, what a crash left, and the background thread: pool, write-back, reclaim.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "base/log.h"
+#include "fs/filesystem.h"
+
+namespace px::fs {
+namespace {
+
+constexpr auto kTick = std::chrono::milliseconds(500);
+constexpr int kWriteBackTicks = 20;        // sizes of files open for writing go into the tree that often
+constexpr size_t kReclaimNodes = 16;       // a transaction of the background holds everybody else off
+constexpr size_t kFreedBatch = 256;
+
+}  // namespace
+
+Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kernel, Clock* clock)
+    : pages_(std::move(parts.pages)),
+      store_(std::move(parts.store)),
+      objects_(std::move(parts.objects)),
+      slots_(std::move(parts.slots)),
+      checkpoint_(std::move(parts.checkpoint)),
+      options_(options),
+      kernel_(kernel),
+      clock_(clock),
+      passthrough_(options.passthrough) {}
+
+Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOptions options,
+                                                     KernelSide* kernel, Clock* clock) {
+  const std::vector<OpenSlots::Entry> left_over = std::move(parts.left_over);
+  std::unique_ptr<Filesystem> fs(new Filesystem(std::move(parts), options, kernel, clock));
+  PX_TRY(fs->Recover(left_over));
+  if (!options.read_only) {
+    PX_ASSIGN(const cow::ObjectId next, fs->store_->PeekNextObject());
+    PX_TRY(fs->objects_->Fill(next, options.pool_objects));
+  }
+  fs->background_ = std::thread([raw = fs.get()] { raw->BackgroundLoop(); });
+  return fs;
+}
+
+Filesystem::~Filesystem() {
+  {
+    const MutexLock lock(background_mutex_);
+    stopping_ = true;
+    background_wake_.NotifyAll();
+  }
+  if (background_.joinable()) background_.join();
+  if (options_.read_only || store_ == nullptr) return;
+  // The kernel sends no releases at an unmount by force: end here what is still open.
+  for (const auto& open : table_.All()) {
+    const MutexLock lock(open->mutex);
+    if (const Status written = WriteBack(*open, !open->orphan); !written) {
+      LogError("writing back inode {:x}: {}", open->node.ToFuse(), written.error().ToString());
+    }
+    open->backing_id = 0;  // the session is gone, and its backing files with it
+    if (!open->gone) Close(*open);
+  }
+  if (const Status synced = store_->Sync(); !synced) {
+    LogError("syncing the store: {}", synced.error().ToString());
+  }
+}
+
+Status Filesystem::Recover(const std::vector<OpenSlots::Entry>& left_over) {
+  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    const NodeKey root{cow::kRootVolume, cow::kRootIno};
+    const auto item = LoadInode(txn, root);
+    if (item || item.error().code() != ENOENT) return item ? Status{} : Status(Forward(item.error()));
+    // A new store: the mount's root directory.
+    cow::InodeItem fresh;
+    fresh.mode = S_IFDIR | 0755;
+    fresh.uid = ::getuid();
+    fresh.gid = ::getgid();
+    fresh.nlink = 2;
+    fresh.parent = cow::kRootIno.value;
+    fresh.atime = fresh.mtime = fresh.ctime = fresh.btime = Now();
+    return SaveInode(txn, root, fresh);
+  }));
+  if (options_.read_only) return {};
+  for (const OpenSlots::Entry& entry : left_over) {
+    if (const Status recovered = RecoverSize(entry); !recovered) {
+      LogError("recovering inode {:x}: {}", entry.node.ToFuse(), recovered.error().ToString());
+    }
+  }
+  slots_->ForgetLeftOver();
+  return RemoveOrphans();
+}
+
+Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
+  auto fd = objects_->OpenObject(entry.object, O_RDONLY);
+  if (!fd && fd.error().code() == ENOENT) return {};  // the file was removed before the crash
+  if (!fd) return Forward(fd.error());
+  struct stat backing {};
+  if (::fstat(fd->get(), &backing) != 0) return FailErrno("stat of an object");
+  return store_->Update([&](cow::Txn& txn) -> Status {
+    auto item = LoadInode(txn, entry.node);
+    if (!item && item.error().code() == ENOENT) return {};
+    PX_TRY(item);
+    // After a power cut the slot may be older than the tree: only the object it names decides.
+    if (item->object != entry.object.value) return {};
+    const int64_t mtime_ns =
+        int64_t{backing.st_mtim.tv_sec} * 1'000'000'000 + backing.st_mtim.tv_nsec;
+    const auto size = static_cast<uint64_t>(backing.st_size);
+    if (mtime_ns == entry.base_mtime_ns && size == item->size) return {};
+    item->size = size;
+    item->blocks = static_cast<uint64_t>(backing.st_blocks);
+    item->mtime = {backing.st_mtim.tv_sec, static_cast<uint32_t>(backing.st_mtim.tv_nsec)};
+    item->ctime = {backing.st_ctim.tv_sec, static_cast<uint32_t>(backing.st_ctim.tv_nsec)};
+    return SaveInode(txn, entry.node, *item);
+  });
+}
+
+Status Filesystem::RemoveOrphans() {
+  std::vector<NodeKey> orphans;
+  PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
+    Status scanned;
+    PX_TRY(reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
+      const std::string from = cow::ItemKey(cow::Ino{0}, cow::ItemType::kOrphan);
+      const std::string to = cow::ItemKeyEnd(cow::Ino{0}, cow::ItemType::kOrphan);
+      const Status one = reader.Scan(volume.id, from, to, [&](std::string_view key, std::string_view) {
+        if (key.size() == 17) orphans.push_back({volume.id, cow::Ino{cow::LoadBigEndian64(key.data() + 9)}});
+        return true;
+      });
+      // A damaged volume must not keep the others from being mounted.
+      if (!one) LogError("volume {}: {}", volume.id.value, one.error().ToString());
+      return true;
+    }));
+    return scanned;
+  }));
+  for (const NodeKey node : orphans) {
+    const Status removed = store_->Update([&](cow::Txn& txn) -> Status {
+      PX_TRY(txn.Erase(node.volume, cow::OrphanKey(node.ino)));
+      const auto item = LoadInode(txn, node);
+      if (!item) return item.error().code() == ENOENT ? Status{} : Status(Forward(item.error()));
+      return item->nlink == 0 ? EraseInode(txn, node, *item) : Status{};
+    });
+    if (!removed) LogError("orphan {:x}: {}", node.ToFuse(), removed.error().ToString());
+  }
+  return {};
+}
+
+void Filesystem::WakeBackground() { reclaim_wanted_ = true; }
+
+void Filesystem::WakePool() {
+  if (objects_->PoolSize() > options_.pool_objects / 2) return;
+  background_wake_.NotifyOne();
+}
+
+void Filesystem::BackgroundLoop() {
+  int ticks = 0;
+  for (;;) {
+    bool tick = false;
+    {
+      const MutexLock lock(background_mutex_);
+      if (stopping_) return;
+      tick = !background_wake_.WaitFor(background_mutex_, kTick);
+      if (stopping_) return;
+    }
+    if (options_.read_only) continue;
+    if (const auto next = store_->PeekNextObject(); next) {
+      if (const Status filled = objects_->Fill(*next, options_.pool_objects); !filled) {
+        LogWarn("filling the pool of objects: {}", filled.error().ToString());
+      }
+    }
+    if (!tick) continue;
+    if (++ticks % kWriteBackTicks == 0) {
+      if (const Status written = WriteBackAll(); !written) {
+        LogWarn("write-back: {}", written.error().ToString());
+      }
+    }
+    if (const Status done = BackgroundStep(); !done) LogWarn("reclaim: {}", done.error().ToString());
+  }
+}
+
+Status Filesystem::BackgroundStep() {
+  PX_TRY(checkpoint_());
+  if (!reclaim_wanted_.exchange(false)) return {};
+  for (;;) {
+    {
+      const MutexLock lock(background_mutex_);
+      if (stopping_) return {};
+    }
+    PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
+    PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch));
+    for (const cow::ObjectId object : freed) PX_TRY(objects_->Remove(object));
+    if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
+    if (rows == 0 && freed.empty()) return {};
+    PX_TRY(checkpoint_());
+  }
+}
+
+Status Filesystem::WriteBackAll() {
+  Status first;
+  for (const auto& open : table_.All()) {
+    const MutexLock lock(open->mutex);
+    if (open->gone || open->orphan) continue;
+    // One whose last release could not write back ends here.
+    const bool end = open->writers == 0;
+    const Status written = WriteBack(*open, end);
+    if (!written && first) first = written;
+    if (written && open->opens == 0) Close(*open);
+  }
+  return first;
+}
+
+}  // namespace px::fs

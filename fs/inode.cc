@@ -1,0 +1,170 @@
+// Helpers of Filesystem on single inodes and dentries, inside a transaction or a view.
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "fs/filesystem.h"
+
+namespace px::fs {
+namespace {
+
+timespec ToTimespec(const cow::Time& time) {
+  return {static_cast<time_t>(time.sec), static_cast<long>(time.nsec)};
+}
+
+bool Later(const timespec& a, const timespec& b) {
+  return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
+}  // namespace
+
+cow::Time Filesystem::Now() const {
+  const timespec now = clock_->Now();
+  return {now.tv_sec, static_cast<uint32_t>(now.tv_nsec)};
+}
+
+Result<std::shared_ptr<Filesystem::VolumeState>> Filesystem::StateOf(cow::VolumeId volume) {
+  {
+    const ReaderLock lock(volumes_mutex_);
+    const auto found = volumes_.find(volume.value);
+    if (found != volumes_.end()) {
+      if (found->second->dropped) return Fail(ESTALE, "volume was dropped");
+      return found->second;
+    }
+  }
+  VolumeAttributes attributes;
+  PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
+    PX_ASSIGN(const cow::Volume row, reader.GetVolume(volume));
+    if (volume == cow::kRootVolume && row.attributes.empty()) return {};
+    PX_ASSIGN(attributes, VolumeAttributes::Parse(row.attributes));
+    return {};
+  }));
+  const WriterLock lock(volumes_mutex_);
+  auto& state = volumes_[volume.value];
+  if (state == nullptr) {
+    state = std::make_shared<VolumeState>();
+    state->readonly = attributes.readonly();
+  }
+  return state;
+}
+
+Result<std::shared_ptr<Filesystem::VolumeState>> Filesystem::WritableVolume(cow::VolumeId volume) {
+  if (options_.read_only) return Fail(EROFS);
+  PX_ASSIGN(auto state, StateOf(volume));
+  if (state->readonly) return Fail(EROFS);
+  return state;
+}
+
+Result<cow::InodeItem> Filesystem::LoadInode(cow::Reader& reader, NodeKey node) {
+  PX_ASSIGN(const std::string value,
+            reader.Get(node.volume, cow::ItemKey(node.ino, cow::ItemType::kInode)));
+  return cow::FromBytes<cow::InodeItem>(value);
+}
+
+Status Filesystem::SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item) {
+  return txn.Put(node.volume, cow::ItemKey(node.ino, cow::ItemType::kInode), cow::AsBytes(item));
+}
+
+Result<cow::DentryItem> Filesystem::LoadDentry(cow::Reader& reader, NodeKey dir,
+                                               std::string_view name) {
+  if (name.size() > PX_NAME_MAX) return Fail(ENAMETOOLONG);
+  PX_ASSIGN(const std::string value, reader.Get(dir.volume, cow::DentryKey(dir.ino, name)));
+  return cow::FromBytes<cow::DentryItem>(value);
+}
+
+NodeKey Filesystem::Target(NodeKey dir, const cow::DentryItem& dentry) {
+  if (dentry.volume != 0) return {cow::VolumeId{dentry.volume}, cow::Ino{dentry.ino}};
+  return {dir.volume, cow::Ino{dentry.ino}};
+}
+
+struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) const {
+  struct stat attr {};
+  attr.st_ino = node.ToFuse();
+  attr.st_mode = item.mode;
+  attr.st_nlink = item.nlink;
+  attr.st_uid = item.uid;
+  attr.st_gid = item.gid;
+  attr.st_rdev = item.rdev;
+  attr.st_size = static_cast<off_t>(item.size);
+  attr.st_blocks = static_cast<blkcnt_t>(item.blocks);
+  attr.st_blksize = 4096;
+  attr.st_atim = ToTimespec(item.atime);
+  attr.st_mtim = ToTimespec(item.mtime);
+  attr.st_ctim = ToTimespec(item.ctime);
+  if (S_ISDIR(item.mode)) {
+    attr.st_size = 4096;
+    attr.st_blocks = 8;
+  }
+  if (S_ISREG(item.mode)) {
+    if (const auto open = table_.Find(node)) MergeLive(*open, item, &attr);
+  }
+  return attr;
+}
+
+void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) const {
+  const ReaderLock lock(open.io);
+  if (!open.live) return;
+  struct stat backing {};
+  if (::fstat(open.fd.get(), &backing) != 0) {
+    LogError("stat of the open object {:x}: {}", open.object.value, std::generic_category().message(errno));
+    return;
+  }
+  attr->st_size = backing.st_size;
+  attr->st_blocks = backing.st_blocks;
+  const int64_t mtime_ns = int64_t{backing.st_mtim.tv_sec} * 1'000'000'000 + backing.st_mtim.tv_nsec;
+  if (mtime_ns == open.base_mtime_ns) return;
+  attr->st_mtim = backing.st_mtim;
+  if (Later(backing.st_ctim, ToTimespec(item.ctime))) attr->st_ctim = backing.st_ctim;
+}
+
+Result<struct stat> Filesystem::SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const {
+  PX_ASSIGN(const cow::InodeItem root, LoadInode(reader, {volume, cow::kRootIno}));
+  struct stat attr = Attr({volume, cow::kSnapshotsIno}, root);
+  attr.st_mode = S_IFDIR | (root.mode & 0555);
+  attr.st_nlink = 2;
+  return attr;
+}
+
+Status Filesystem::EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item) {
+  const bool one_item = S_ISREG(item.mode) && item.flags == 0 && item.content != cow::ContentKind::kSparse;
+  if (one_item) return txn.Erase(node.volume, cow::ItemKey(node.ino, cow::ItemType::kInode));
+  std::vector<std::string> keys;
+  PX_TRY(txn.Scan(node.volume, cow::ItemKey(node.ino, cow::ItemType{0}), cow::InodeKeyEnd(node.ino),
+                  [&keys](std::string_view key, std::string_view) {
+                    keys.emplace_back(key);
+                    return true;
+                  }));
+  for (const std::string& key : keys) PX_TRY(txn.Erase(node.volume, key));
+  return {};
+}
+
+Status Filesystem::DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed) {
+  *removed = false;
+  item.ctime = Now();
+  if (item.nlink > 0) --item.nlink;
+  if (item.nlink > 0) return SaveInode(txn, node, item);
+  if (S_ISREG(item.mode) && table_.MarkOrphan(node)) {
+    PX_TRY(SaveInode(txn, node, item));
+    return txn.Put(node.volume, cow::OrphanKey(node.ino), {});
+  }
+  *removed = true;
+  return EraseInode(txn, node, item);
+}
+
+void Filesystem::AddGhost(NodeKey node, cow::InodeItem item) {
+  item.nlink = 0;
+  item.ctime = Now();
+  const MutexLock lock(ghosts_mutex_);
+  ghosts_[node.ToFuse()] = item;
+  ghost_count_ = ghosts_.size();
+}
+
+void Filesystem::Forget(NodeKey node) {
+  if (ghost_count_ == 0) return;
+  const MutexLock lock(ghosts_mutex_);
+  ghosts_.erase(node.ToFuse());
+  ghost_count_ = ghosts_.size();
+}
+
+}  // namespace px::fs

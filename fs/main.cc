@@ -1,0 +1,274 @@
+// px-fs: the commands over the experiments filesystem. Only here do errors become exit codes (STYLE.md's table).
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <filesystem>
+#include <iostream>
+
+#include "base/log.h"
+#include "fs/control_client.h"
+#include "fs/fsck.h"
+#include "fs/mount_command.h"
+
+namespace px::fs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+enum ExitCode { kOk = 0, kFailed = 1, kUsage = 2, kNotFound = 10, kBusy = 11, kCorrupt = 12 };
+
+int ExitCodeOf(int error) {
+  switch (error) {
+    case ENOENT:
+      return kNotFound;
+    case EBUSY:
+    case ETXTBSY:
+      return kBusy;
+    case EUCLEAN:
+    case EBADMSG:
+      return kCorrupt;
+    case EINVAL:
+      return kUsage;
+    default:
+      return kFailed;
+  }
+}
+
+// What to do next, by error; empty where the message says it all.
+std::string HintFor(int error, const std::string& command) {
+  if (error == ENOTTY) return "mount a store first: px-fs mount --store DIR MOUNTPOINT";
+  if (error == EXDEV) return "volumes do not nest: name a target outside every volume";
+  if (error == EEXIST) return "choose another name, or remove what is there first";
+  if (error == EBUSY && command == "umount") return "see who uses it: fuser -vm MOUNTPOINT";
+  if (error == EBUSY && command == "rm") return "stop what has files open in it";
+  if (error == EBUSY && command == "mount") return "see the mounts: grep fuse.px /proc/mounts";
+  if ((error == EACCES || error == EPERM) && command == "mount") {
+    return "run as root, or ask for read and write permission on /dev/fuse and install fuse3";
+  }
+  if (error == ENOENT && command == "mount") return "make the directory first: mkdir -p MOUNTPOINT";
+  if (error == EPERM) return "only the owner of a volume or root may do that";
+  if (error == ENOTDIR && command == "rm") return "it is not a volume: use rm -r";
+  if (error == EUCLEAN || error == EBADMSG) return "px-fs fsck STORE";
+  return {};
+}
+
+int Finish(const Status& status, const std::string& command) {
+  if (status) return kOk;
+  const int code = status.error().code();
+  fmt::print(stderr, "px-fs: error: {}: {}\n", command, status.error().ToString());
+  if (const std::string hint = HintFor(code, command); !hint.empty()) fmt::print(stderr, "hint: {}\n", hint);
+  return ExitCodeOf(code);
+}
+
+std::string Size(uint64_t bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(units)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[unit]);
+}
+
+Status PrintUsage(const std::vector<std::string>& paths, bool json) {
+  Json all = Json::array();
+  if (!json) {
+    fmt::print("{:<40} {:>10} {:>12} {:>12} {:>12} {:>12}\n", "VOLUME", "INODES", "LOGICAL", "ON DISK", "ALONE",
+               "SHARED");
+  }
+  for (const std::string& path : paths) {
+    PX_ASSIGN(const px_ioc_usage usage, ControlUsage(path));
+    if (json) {
+      all.push_back({{"path", path}, {"inodes", usage.inodes}, {"logical_bytes", usage.logical_bytes},
+                     {"allocated_bytes", usage.allocated_bytes}, {"exclusive_bytes", usage.exclusive_bytes},
+                     {"shared_bytes", usage.shared_bytes}});
+      continue;
+    }
+    fmt::print("{:<40} {:>10} {:>12} {:>12} {:>12} {:>12}\n", path, usage.inodes, Size(usage.logical_bytes),
+               Size(usage.allocated_bytes), Size(usage.exclusive_bytes), Size(usage.shared_bytes));
+  }
+  if (json) fmt::print("{}\n", all.dump(2));
+  return {};
+}
+
+Status PrintDiff(const std::string& a, const std::string& b, bool json) {
+  Json all = Json::array();
+  PX_TRY(ControlDiff(a, b, [&](const std::string& line) {
+    Json change = Json::parse(line, nullptr, false);
+    if (json) {
+      all.push_back(std::move(change));
+      return;
+    }
+    const std::string kind = change.value("change", "?");
+    const char mark = kind == "added" ? '+' : kind == "removed" ? '-' : 'M';
+    fmt::print("{} {}{}\n", mark, change.value("path", "?"), change.value("type", "") == "dir" ? "/" : "");
+  }));
+  if (json) fmt::print("{}\n", all.dump(2));
+  return {};
+}
+
+Status PrintVolumes(const std::string& path, bool json) {
+  Json all = Json::array();
+  PX_TRY(ControlList(path, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
+  if (json) {
+    fmt::print("{}\n", all.dump(2));
+    return {};
+  }
+  fmt::print("{:<40} {:>8} {:<10} {}\n", "VOLUME", "ID", "MODE", "SNAPSHOTS");
+  for (const Json& volume : all) {
+    std::string snapshots;
+    for (const Json& name : volume.value("snapshots", Json::array())) {
+      snapshots += (snapshots.empty() ? "" : " ") + name.get<std::string>();
+    }
+    fmt::print("{:<40} {:>8} {:<10} {}\n", volume.value("path", "?"), volume.value("volume", 0u),
+               volume.value("readonly", false) ? "read-only" : "writable", snapshots);
+  }
+  return {};
+}
+
+Status PrintStatus(const std::string& path, bool json) {
+  PX_ASSIGN(const std::string text, ControlStatus(path));
+  const Json status = Json::parse(text, nullptr, false);
+  if (json) {
+    fmt::print("{}\n", status.dump(2));
+    return {};
+  }
+  for (const auto& [key, value] : status.items()) fmt::print("{:<18} {}\n", key, value.dump());
+  return {};
+}
+
+// Both `.snapshots/NAME` and a plain volume path may be removed.
+Status Remove(const std::string& path) {
+  std::filesystem::path full = std::filesystem::path(path).lexically_normal();
+  if (!full.has_filename()) full = full.parent_path();
+  if (full.parent_path().filename() == ".snapshots") {
+    return ControlDropSnapshot(full.parent_path().parent_path(), full.filename());
+  }
+  return ControlDrop(full);
+}
+
+int RunFsck(const std::string& store, bool repair, bool json) {
+  Json lines = Json::array();
+  const auto report = Fsck(store, repair, [&](const std::string& line) {
+    if (json) {
+      lines.push_back(line);
+    } else {
+      fmt::print("{}\n", line);
+    }
+  });
+  if (!report) return Finish(Forward(report.error()), "fsck");
+  if (json) {
+    fmt::print("{}\n", Json{{"findings", report->findings}, {"repaired", report->repaired},
+                            {"volumes", report->volumes}, {"inodes", report->inodes},
+                            {"objects", report->objects}, {"lines", lines}}
+                           .dump(2));
+  } else {
+    fmt::print("{} volumes, {} inodes, {} objects: {}\n", report->volumes, report->inodes, report->objects,
+               report->findings == 0 ? "clean" : fmt::format("{} findings", report->findings));
+    if (report->findings > 0 && !repair) fmt::print("next: px-fs fsck --repair {}\n", store);
+  }
+  return report->findings == 0 || (repair && report->repaired == report->findings) ? kOk : kCorrupt;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("px-fs: experiments as copy-on-write volumes", "px-fs");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", PX_VERSION);
+  bool json = false;
+  int result = kOk;
+  const auto json_flag = [&json](CLI::App* command) { command->add_flag("--json", json, "Print JSON"); };
+
+  MountRequest mount;
+  std::vector<std::string> option_lists;
+  CLI::App* mount_command = app.add_subcommand("mount", "Mount a store; makes it if the directory is empty");
+  mount_command->add_option("--store", mount.store, "The store's directory")->required();
+  mount_command->add_option("-o", option_lists, "Options, separated by commas")->take_all();
+  mount_command->add_flag("--foreground,-f", mount.foreground, "Serve in this process");
+  mount_command->add_option("--ready-fd", mount.ready_fd)->group("");
+  mount_command->add_option("mountpoint", mount.mountpoint, "An existing directory")->required();
+  mount_command->callback([&] {
+    for (const std::string& list : option_lists) {
+      for (const std::string& word : CLI::detail::split(list, ',')) {
+        if (!word.empty()) mount.options.push_back(word);
+      }
+    }
+    result = Finish(Mount(mount), "mount");
+  });
+
+  std::string path, other, name;
+  std::vector<std::string> paths;
+  CLI::App* umount = app.add_subcommand("umount", "Unmount, and wait until the daemon is gone");
+  umount->add_option("mountpoint", path)->required();
+  umount->callback([&] { result = Finish(Unmount(path), "umount"); });
+
+  CLI::App* create = app.add_subcommand("create", "Make a new, empty volume");
+  create->add_option("path", path)->required();
+  create->callback([&] { result = Finish(ControlCreate(path), "create"); });
+
+  CLI::App* clone = app.add_subcommand("clone", "Clone a volume, in constant time");
+  bool readonly = false;
+  clone->add_option("source", path, "A volume or a snapshot")->required();
+  clone->add_option("target", other, "The new volume")->required();
+  clone->add_flag("--read-only", readonly, "The clone cannot be changed");
+  clone->callback([&] {
+    const auto cloned = ControlClone(path, other, readonly ? PX_VOLUME_READONLY : 0);
+    result = Finish(cloned ? Status{} : Status(Forward(cloned.error())), "clone");
+  });
+
+  CLI::App* snapshot = app.add_subcommand("snapshot", "Keep a volume as it is now, as .snapshots/NAME");
+  snapshot->add_option("path", path)->required();
+  snapshot->add_option("name", name)->required();
+  snapshot->callback([&] { result = Finish(ControlSnapshot(path, name), "snapshot"); });
+
+  CLI::App* rm = app.add_subcommand("rm", "Drop a volume or a snapshot");
+  rm->add_option("path", path)->required();
+  rm->callback([&] { result = Finish(Remove(path), "rm"); });
+
+  CLI::App* ls = app.add_subcommand("ls", "List volumes and their snapshots");
+  path = ".";
+  ls->add_option("path", path, "A directory of the mount");
+  json_flag(ls);
+  ls->callback([&] { result = Finish(PrintVolumes(path, json), "ls"); });
+
+  CLI::App* diff = app.add_subcommand("diff", "What differs between two volumes");
+  diff->add_option("a", path)->required();
+  diff->add_option("b", other)->required();
+  json_flag(diff);
+  diff->callback([&] { result = Finish(PrintDiff(path, other, json), "diff"); });
+
+  CLI::App* usage = app.add_subcommand("usage", "What volumes hold alone and what they share");
+  usage->add_option("paths", paths);
+  json_flag(usage);
+  usage->callback([&] {
+    if (paths.empty()) paths.push_back(".");
+    result = Finish(PrintUsage(paths, json), "usage");
+  });
+
+  CLI::App* status = app.add_subcommand("status", "The daemon's state and counters");
+  status->add_option("mountpoint", path);
+  json_flag(status);
+  status->callback([&] { result = Finish(PrintStatus(path, json), "status"); });
+
+  CLI::App* fsck = app.add_subcommand("fsck", "Check a store that is not mounted");
+  bool repair = false;
+  fsck->add_flag("--repair", repair, "Put right what can be");
+  fsck->add_option("store", path)->required();
+  json_flag(fsck);
+  fsck->callback([&] { result = RunFsck(path, repair, json); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? kOk : kUsage;
+  }
+  return result;
+}
+
+}  // namespace
+}  // namespace px::fs
+
+int main(int argc, char** argv) { return px::fs::Main(argc, argv); }

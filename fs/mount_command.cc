@@ -1,0 +1,247 @@
+#include "fs/mount_command.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "fs/control_client.h"
+#include "fs/fuse_session.h"
+#include "fs/store_dir.h"
+
+extern char** environ;
+
+namespace px::fs {
+namespace {
+
+Result<std::string> CheckMountpoint(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) {
+    if (errno == ENOTCONN) {
+      return Fail(EBUSY, path + " is a mount whose daemon is gone (px-fs umount " + path + " removes it)");
+    }
+    return FailErrno("mountpoint " + path);
+  }
+  if (!S_ISDIR(info.st_mode)) return Fail(ENOTDIR, "mountpoint " + path);
+  std::error_code error;
+  const std::filesystem::path full = std::filesystem::canonical(path, error);
+  if (error) return Fail(error.value(), "mountpoint " + path);
+  struct stat parent {};
+  if (::stat(full.parent_path().c_str(), &parent) == 0 && parent.st_dev != info.st_dev) {
+    return Fail(EBUSY, "mountpoint " + path + " is in use: something is mounted there already");
+  }
+  return full.string();
+}
+
+Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
+  SessionOptions options;
+  options.allow_other = ::geteuid() == 0;
+  options.filesystem.passthrough = ::geteuid() == 0;
+  for (const std::string& word : words) {
+    if (word == "passthrough") {
+      options.filesystem.passthrough = true;
+    } else if (word == "nopassthrough") {
+      options.filesystem.passthrough = false;
+    } else if (word == "io_uring" || word == "noio_uring") {
+      options.io_uring = word == "io_uring";
+    } else if (word == "allow_other") {
+      options.allow_other = true;
+    } else if (word == "ro") {
+      options.filesystem.read_only = true;
+    } else if (word.starts_with("threads=")) {
+      const char* end = word.data() + word.size();
+      const auto [stop, error] = std::from_chars(word.data() + 8, end, options.threads);
+      if (error != std::errc() || stop != end || options.threads < 2 || options.threads > 256) {
+        return Fail(EINVAL, "option '" + word + "': threads must be 2 to 256");
+      }
+    } else {
+      return Fail(EINVAL, "unknown mount option '" + word +
+                              "' (known: passthrough, nopassthrough, io_uring, noio_uring, allow_other, ro, threads=N)");
+    }
+  }
+  return options;
+}
+
+// The daemon holds one descriptor for each open inode and each pooled object.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  rlimit wanted = limit;
+  wanted.rlim_max = std::max<rlim_t>(limit.rlim_max, 1u << 20);
+  wanted.rlim_cur = wanted.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &wanted) == 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) LogWarn("the limit of open files stays at {}", limit.rlim_cur);
+}
+
+Status Serve(const MountRequest& request, const std::function<void()>& ready) {
+  PX_ASSIGN(SessionOptions options, ParseOptions(request.options));
+  PX_ASSIGN(const std::string mountpoint, CheckMountpoint(request.mountpoint));
+  if (::access("/dev/fuse", R_OK | W_OK) != 0) {
+    if (errno == EACCES || errno == EPERM) return Fail(errno, "no permission to use /dev/fuse");
+    return FailErrno("/dev/fuse");
+  }
+  PX_ASSIGN(const StoreDir store, StoreDir::Open(request.store, /*create=*/!options.filesystem.read_only));
+  std::error_code error;
+  options.name = std::filesystem::canonical(request.store, error);
+  if (options.name.find(',') != std::string::npos) options.name = "px";
+  options.stacking = store.IsStacked() ? 1 : 0;
+  RaiseFileLimit();
+  ::umask(0);
+  PX_ASSIGN(Filesystem::Parts parts, store.OpenParts());
+  SystemClock clock;
+  PX_ASSIGN(const auto session, FuseSession::Mount(std::move(parts), options, mountpoint, &clock));
+  PX_TRY(store.Announce(mountpoint));
+  return session->Run(ready);
+}
+
+void Report(int fd, const std::string& text) {
+  // The parent may be gone: then there is nobody to tell.
+  if (::write(fd, text.data(), text.size()) < 0) LogDebug("nobody waits for this mount");
+  ::close(fd);
+}
+
+// As the daemon itself, with or without somebody waiting at ready_fd.
+Status ServeDaemon(const MountRequest& request) {
+  const int ready_fd = request.ready_fd;
+  bool reported = false;
+  const auto ready = [&] {
+    if (ready_fd >= 0) Report(ready_fd, "0 ");
+    reported = true;
+  };
+  Status status = Serve(request, ready);
+  if (!status && ready_fd >= 0 && !reported) {
+    Report(ready_fd, fmt::format("{} {}", status.error().code(), status.error().context()));
+  }
+  return status;
+}
+
+Status StartDaemon(const MountRequest& request) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return FailErrno("make a pipe");
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  constexpr int kReadyFd = 3;
+  std::vector<std::string> words = {"px-fs", "mount", "--foreground", "--ready-fd", std::to_string(kReadyFd),
+                                    "--store", request.store};
+  for (const std::string& option : request.options) words.insert(words.end(), {"-o", option});
+  words.push_back(request.mountpoint);
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  posix_spawn_file_actions_adddup2(&actions, writer.get(), kReadyFd);
+  pid_t pid = 0;
+  const int error = ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (error != 0) return Fail(error, "start the daemon");
+  writer.Reset();
+
+  std::string answer;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t got = ::read(reader.get(), buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    answer.append(buffer, static_cast<size_t>(got));
+  }
+  int code = -1;
+  const auto [end, parsed] = std::from_chars(answer.data(), answer.data() + answer.size(), code);
+  if (parsed != std::errc()) return Fail(EIO, "the daemon ended early: see " + request.store + "/px-fs.log");
+  if (code == 0) return {};
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return Fail(code, answer.substr(std::min(answer.size(), static_cast<size_t>(end - answer.data()) + 1)));
+}
+
+Status RemoveMount(const std::string& mountpoint) {
+  if (::geteuid() == 0) {
+    if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
+    if (errno == EBUSY) return Fail(EBUSY, mountpoint + " is in use: a file is open or a process works there");
+    return FailErrno("unmount " + mountpoint);
+  }
+  std::vector<std::string> words = {"fusermount3", "-u", "-q", "--", mountpoint};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  const int error = ::posix_spawnp(&pid, "fusermount3", nullptr, nullptr, argv.data(), environ);
+  if (error != 0) return Fail(error, "run fusermount3");
+  int status = 0;
+  if (::waitpid(pid, &status, 0) < 0) return FailErrno("wait for fusermount3");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return Fail(EBUSY, mountpoint + " is in use, or not yours to unmount");
+}
+
+}  // namespace
+
+Status Mount(const MountRequest& request) {
+  if (!request.foreground) {
+    // Found out here, so that the message does not depend on a daemon's.
+    PX_TRY(ParseOptions(request.options));
+    PX_TRY(CheckMountpoint(request.mountpoint));
+    return StartDaemon(request);
+  }
+  if (request.ready_fd < 0) return ServeDaemon(request);
+  ::fcntl(request.ready_fd, F_SETFD, FD_CLOEXEC);
+  // Its own place to speak from: the terminal is gone. A store that cannot be made has none; then the parent is told.
+  std::error_code error;
+  if (std::filesystem::is_directory(request.store, error)) {
+    if (const Status logging = LogToFile(request.store + "/px-fs.log"); !logging) {
+      LogWarn("no log file: {}", logging.error().ToString());
+    }
+  }
+  return ServeDaemon(request);
+}
+
+Status Unmount(const std::string& mountpoint) {
+  const auto status = ControlStatus(mountpoint);
+  if (!status) {
+    if (status.error().code() == ENOTTY) return Fail(EINVAL, mountpoint + " is not a px mount");
+    if (status.error().code() != ENOTCONN) return Forward(status.error());
+    // The daemon is dead: only the mount is left.
+    if (::geteuid() == 0) {
+      if (::umount2(mountpoint.c_str(), MNT_DETACH) != 0) return FailErrno("unmount " + mountpoint);
+      return {};
+    }
+    return RemoveMount(mountpoint);
+  }
+  struct stat self {}, parent {};
+  std::error_code error;
+  const std::filesystem::path full = std::filesystem::canonical(mountpoint, error);
+  if (!error && ::stat(full.c_str(), &self) == 0 && ::stat(full.parent_path().c_str(), &parent) == 0 &&
+      self.st_dev == parent.st_dev) {
+    return Fail(EINVAL, mountpoint + " is inside a px mount, not its top");
+  }
+  const auto json = nlohmann::json::parse(*status, nullptr, /*allow_exceptions=*/false);
+  const pid_t pid = json.is_object() ? json.value("pid", 0) : 0;
+  const UniqueFd daemon(pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
+  PX_TRY(RemoveMount(mountpoint));
+  if (!daemon) return {};
+  pollfd wait{daemon.get(), POLLIN, 0};
+  while (::poll(&wait, 1, -1) < 0 && errno == EINTR) {
+  }
+  return {};
+}
+
+}  // namespace px::fs

@@ -1,0 +1,449 @@
+// Opening and closing: the I/O mode of an inode and who owns its object (see open_table.h).
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "fs/filesystem.h"
+
+namespace px::fs {
+namespace {
+
+// A shared file of at least that size is worth a reflinked copy of its own, so that it can be read in passthrough.
+constexpr uint64_t kReflinkOnRead = uint64_t{1} << 20;
+
+bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
+
+int64_t ToNanoseconds(const timespec& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+}  // namespace
+
+Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
+  std::shared_ptr<VolumeState> volume;
+  if (MayWrite(flags)) {
+    PX_ASSIGN(volume, WritableVolume(node.volume));
+  } else {
+    PX_ASSIGN(volume, StateOf(node.volume));
+  }
+  const ReaderLock freeze(volume->freeze);
+  if (volume->dropped) return Fail(ESTALE);
+  for (;;) {
+    const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
+    const MutexLock lock(open->mutex);
+    if (open->gone) continue;
+    if (Status prepared = PrepareOpen(*open, flags, kill_suidgid); !prepared) {
+      if (open->opens == 0) Close(*open);
+      return Forward(std::move(prepared).error());
+    }
+    const bool first = open->opens == 0;
+    PX_TRY(CountOpen(*open, flags));
+    return Opened{open->backing_id, !first && open->backing_id == 0 && (flags & O_TRUNC) == 0};
+  }
+}
+
+Status Filesystem::CountOpen(OpenInode& open, int flags) {
+  const bool writer = (flags & O_ACCMODE) != O_RDONLY;
+  // An O_RDONLY open that truncated or created leaves no writer to end what it began.
+  if (!writer && open.writers == 0 && !open.orphan) {
+    const Status written = WriteBack(open, /*end_live=*/true);
+    if (!written && open.opens == 0) Close(open);
+    PX_TRY(written);
+  }
+  ++open.opens;
+  if (writer) ++open.writers;
+  return {};
+}
+
+Result<Opened> Filesystem::OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags) {
+  for (;;) {
+    const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
+    const MutexLock lock(open->mutex);
+    if (open->gone) continue;
+    if (open->opens == 0) {
+      PX_TRY(BeginLive(*open, std::move(fd), object));
+      PX_TRY(EnterMode(*open, cow::InodeItem{}, /*own=*/true, /*write=*/true));
+    } else if (MayWrite(flags)) {
+      PX_TRY(EnsureOwn(*open));  // somebody found the name and opened it first
+    }
+    PX_TRY(CountOpen(*open, flags));
+    return Opened{open->backing_id, false};
+  }
+}
+
+Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
+  const bool write = MayWrite(flags);
+  if (open.opens > 0) {
+    if ((flags & O_TRUNC) != 0) return Truncate(open, kill_suidgid);
+    return write ? EnsureOwn(open) : Status{};
+  }
+  cow::InodeItem item;
+  bool own = false;
+  PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
+    PX_ASSIGN(item, LoadInode(reader, open.node));
+    if (!S_ISREG(item.mode)) return Fail(S_ISDIR(item.mode) ? EISDIR : ENXIO);
+    if (item.content != cow::ContentKind::kWhole) return {};
+    PX_ASSIGN(const bool is_private, reader.IsPrivate(open.node.volume,
+                                                     cow::ItemKey(open.node.ino, cow::ItemType::kInode)));
+    if (!is_private) return {};
+    PX_ASSIGN(const uint64_t refs, reader.ObjectRefs(cow::ObjectId{item.object}));
+    own = refs == 1;
+    return {};
+  }));
+  if (item.nlink == 0) open.orphan = true;
+  if ((flags & O_TRUNC) != 0) {
+    PX_TRY(Truncate(open, kill_suidgid));
+    return EnterMode(open, item, /*own=*/true, /*write=*/true);
+  }
+  if (write) {
+    PX_TRY(EnsureOwn(open));
+    return EnterMode(open, item, /*own=*/true, /*write=*/true);
+  }
+  return OpenForReading(open, item, own);
+}
+
+Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, bool own) {
+  if (item.content == cow::ContentKind::kNone) return {};
+  const cow::ObjectId object{item.object};
+  // MoveSharers may exchange the file under that name between our open and the moment it can see us.
+  uint64_t before = 0;
+  do {
+    before = exchanges_;
+    PX_ASSIGN(UniqueFd fd, objects_->OpenObject(object, own && !options_.read_only ? O_RDWR : O_RDONLY));
+    const WriterLock io(open.io);
+    open.fd = std::move(fd);
+    open.object = object;
+  } while (before != exchanges_);
+  if (own) return EnterMode(open, item, own, /*write=*/false);
+  if (!passthrough_ || options_.read_only || !objects_->has_reflinks() || item.size < kReflinkOnRead) return {};
+  // Shared and large: a nameless reflinked copy of it can be read at the disk's speed, whatever the sharers do.
+  auto temp = objects_->TempFile();
+  if (!temp) return {};
+  {
+    const ReaderLock io(open.io);
+    if (const Status copied = objects_->Copy(open.fd.get(), temp->get(), item.size); !copied) {
+      LogDebug("no reflinked copy of object {:x}: {}", object.value, copied.error().ToString());
+      return {};
+    }
+  }
+  auto backing = kernel_->RegisterBacking(temp->get());
+  if (!backing) return {};
+  open.backing_id = *backing;
+  open.temporary = true;
+  const WriterLock io(open.io);
+  open.fd = std::move(*temp);
+  return {};
+}
+
+// Chooses passthrough or cached for an inode that was closed.
+Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write) {
+  if (!passthrough_ || !own) return {};
+  // The kernel leaves clearing setuid, setgid and file capabilities at a write to us, so we must see the writes.
+  const bool privileged = (item.mode & (S_ISUID | S_ISGID)) != 0 || (item.flags & cow::kInodeHasXattrs) != 0;
+  if (write && privileged) return {};
+  int fd = -1;
+  {
+    const ReaderLock io(open.io);
+    fd = open.fd.get();  // stays: only holders of open.mutex exchange it while it is owned
+  }
+  if (fd < 0) return {};
+  auto backing = kernel_->RegisterBacking(fd);
+  if (backing) {
+    open.backing_id = *backing;
+    return {};
+  }
+  const int code = backing.error().code();
+  if (code == EPERM || code == EOPNOTSUPP || code == ELOOP || code == ENOSYS || code == EINVAL) {
+    LogWarn("passthrough is off: {}", backing.error().ToString());
+    passthrough_ = false;
+  }
+  return {};
+}
+
+Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object) {
+  struct stat backing {};
+  if (::fstat(fd.get(), &backing) != 0) return FailErrno("stat of an object");
+  const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
+  PX_ASSIGN(const uint32_t slot, slots_->Set({open.node, object, mtime_ns}));
+  if (open.slot) slots_->Clear(*open.slot);
+  open.slot = slot;
+  const WriterLock io(open.io);
+  open.fd = std::move(fd);
+  open.object = object;
+  open.base_mtime_ns = mtime_ns;
+  open.live = true;
+  return {};
+}
+
+Status Filesystem::EnsureOwn(OpenInode& open) {
+  {
+    const ReaderLock io(open.io);
+    if (open.live) return {};
+  }
+  cow::InodeItem item;
+  bool own = false;
+  UniqueFd fresh;
+  cow::ObjectId object;
+  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_ASSIGN(item, LoadInode(txn, open.node));
+    if (!S_ISREG(item.mode)) return Fail(EINVAL);
+    if (item.content == cow::ContentKind::kNone) {
+      PX_ASSIGN(object, txn.NewObject());
+      PX_ASSIGN(fresh, objects_->Take(object));
+      if (::ftruncate(fresh.get(), static_cast<off_t>(item.size)) != 0) return FailErrno("size an object");
+      item.object = object.value;
+      item.content = cow::ContentKind::kWhole;
+      own = true;
+      return SaveInode(txn, open.node, item);
+    }
+    PX_TRY(txn.MakePrivate(open.node.volume, cow::ItemKey(open.node.ino, cow::ItemType::kInode)));
+    object = cow::ObjectId{item.object};
+    PX_ASSIGN(const uint64_t refs, txn.ObjectRefs(object));
+    own = refs == 1;
+    return {};
+  }));
+  if (fresh) return BeginLive(open, std::move(fresh), object);
+  if (!own || open.temporary) return ReplaceShared(open, item);
+  // In passthrough the descriptor that the backing id stands for must stay; else one that can be written is needed.
+  UniqueFd fd;
+  if (open.backing_id != 0) {
+    const WriterLock io(open.io);
+    fd = std::move(open.fd);
+  } else {
+    PX_ASSIGN(fd, objects_->OpenObject(object, O_RDWR));
+  }
+  return BeginLive(open, std::move(fd), object);
+}
+
+// The object is shared with other files or volumes: gives this inode one of its own with the same bytes.
+Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
+  const cow::ObjectId old{item.object};
+  const bool exchange = open.backing_id != 0 && !open.temporary;
+  UniqueFd temp;
+  if (open.temporary) {
+    // What the kernel reads already is such a copy; it only needs a name.
+    const WriterLock io(open.io);
+    temp.Reset(::fcntl(open.fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!temp) return FailErrno("duplicate a descriptor");
+  } else {
+    PX_ASSIGN(const UniqueFd source, objects_->OpenObject(old, O_RDONLY));
+    PX_ASSIGN(temp, objects_->TempFile());
+    PX_TRY(objects_->Copy(source.get(), temp.get(), item.size));
+    // With an exchange the others will depend on the copy: it must be as durable as what they had.
+    if (exchange && ::fdatasync(temp.get()) != 0) return FailErrno("sync a copy of an object");
+  }
+  cow::ObjectId object;
+  bool exchanged = false;
+  Status status = store_->Update([&](cow::Txn& txn) -> Status {
+    PX_ASSIGN(cow::InodeItem now, LoadInode(txn, open.node));
+    PX_ASSIGN(object, txn.NewObject());
+    PX_TRY(objects_->Adopt(temp.get(), object));
+    now.object = object.value;
+    now.content = cow::ContentKind::kWhole;
+    PX_TRY(SaveInode(txn, open.node, now));
+    if (exchange) {
+      // The kernel holds the physical file `old` for this inode: it stays with us, under the new id; the copy takes
+      // the old id for everybody else. Both have the same bytes now, so a crash before the commit is harmless.
+      PX_TRY(objects_->Exchange(old, object));
+      exchanged = true;
+    }
+    return {};
+  });
+  if (!status) {
+    if (exchanged) PX_TRY(objects_->Exchange(old, object));
+    return status;
+  }
+  if (exchange) {
+    ++exchanges_;
+    MoveSharers(open, old);
+    const WriterLock io(open.io);
+    temp = std::move(open.fd);
+  }
+  open.temporary = false;
+  WakeBackground();
+  return BeginLive(open, std::move(temp), object);
+}
+
+void Filesystem::MoveSharers(const OpenInode& keeper, cow::ObjectId object) {
+  for (const auto& other : table_.All()) {
+    if (other.get() == &keeper) continue;
+    const WriterLock io(other->io);
+    if (other->object != object || !other->fd || other->live) continue;
+    auto fd = objects_->OpenObject(object, O_RDONLY);
+    if (fd) {
+      other->fd = std::move(*fd);
+    } else {
+      // Better no bytes than foreign ones.
+      LogError("object {:x}: {}", object.value, fd.error().ToString());
+      other->fd.Reset();
+    }
+  }
+}
+
+// O_TRUNC.
+Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
+  const bool in_place = open.backing_id != 0;
+  if (in_place) PX_TRY(EnsureOwn(open));
+  UniqueFd fresh;
+  cow::ObjectId object;
+  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
+    if (!S_ISREG(item.mode)) return Fail(EINVAL);
+    if (!in_place) {
+      PX_ASSIGN(object, txn.NewObject());
+      PX_ASSIGN(fresh, objects_->Take(object));
+      item.object = object.value;
+      item.base = 0;
+      item.content = cow::ContentKind::kWhole;
+    }
+    item.size = 0;
+    item.blocks = 0;
+    item.mtime = item.ctime = Now();
+    if (kill_suidgid) {
+      item.mode &= ~uint32_t{S_ISUID};
+      if ((item.mode & S_IXGRP) != 0) item.mode &= ~uint32_t{S_ISGID};
+    }
+    return SaveInode(txn, open.node, item);
+  }));
+  if (!in_place) {
+    WakeBackground();
+    WakePool();
+    return BeginLive(open, std::move(fresh), object);
+  }
+  const ReaderLock io(open.io);
+  if (::ftruncate(open.fd.get(), 0) != 0) return FailErrno("truncate an object");
+  return {};
+}
+
+// Puts the true size and times of a live inode into the tree.
+Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
+  bool changed = false;
+  {
+    const ReaderLock io(open.io);
+    if (!open.live) return {};
+  }
+  PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
+    PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
+    const struct stat attr = Attr(open.node, item);
+    changed = static_cast<uint64_t>(attr.st_size) != item.size ||
+              static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
+              attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
+    return {};
+  }));
+  if (changed) {
+    PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+      PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
+      const struct stat attr = Attr(open.node, item);
+      item.size = static_cast<uint64_t>(attr.st_size);
+      item.blocks = static_cast<uint64_t>(attr.st_blocks);
+      item.mtime = {attr.st_mtim.tv_sec, static_cast<uint32_t>(attr.st_mtim.tv_nsec)};
+      item.ctime = {attr.st_ctim.tv_sec, static_cast<uint32_t>(attr.st_ctim.tv_nsec)};
+      return SaveInode(txn, open.node, item);
+    }));
+    // Stores through a shared mapping changed the times behind the kernel's attribute cache.
+    kernel_->InvalidateAttributes(open.node);
+  }
+  if (!end_live) return {};
+  {
+    const WriterLock io(open.io);
+    open.live = false;
+  }
+  if (open.slot) slots_->Clear(*open.slot);
+  open.slot.reset();
+  return {};
+}
+
+// After the last release, or after a first open that failed.
+void Filesystem::Close(OpenInode& open) {
+  if (open.backing_id != 0) kernel_->UnregisterBacking(open.backing_id);
+  open.backing_id = 0;
+  open.gone = true;
+  table_.Erase(open.node);
+  if (open.slot) slots_->Clear(*open.slot);
+  open.slot.reset();
+  {
+    const WriterLock io(open.io);
+    open.live = false;
+    open.fd.Reset();
+  }
+  if (!open.orphan) return;
+  cow::InodeItem item;
+  const Status removed = store_->Update([&](cow::Txn& txn) -> Status {
+    PX_ASSIGN(item, LoadInode(txn, open.node));
+    if (item.nlink > 0) return {};
+    PX_TRY(txn.Erase(open.node.volume, cow::OrphanKey(open.node.ino)));
+    return EraseInode(txn, open.node, item);
+  });
+  if (!removed) {
+    LogError("removing the unlinked inode {:x}: {}", open.node.ToFuse(), removed.error().ToString());
+    return;
+  }
+  if (item.nlink == 0) AddGhost(open.node, item);
+  WakeBackground();
+}
+
+void Filesystem::Release(NodeKey node, int flags) {
+  const std::shared_ptr<OpenInode> open = table_.Find(node);
+  if (open == nullptr) return;
+  const MutexLock lock(open->mutex);
+  PX_CHECK(open->opens > 0);
+  --open->opens;
+  if ((flags & O_ACCMODE) != O_RDONLY) --open->writers;
+  if (open->writers == 0 && !open->orphan) {
+    if (const Status written = WriteBack(*open, /*end_live=*/true); !written) {
+      // It stays in the table, live: the background thread tries again, and a crash finds its slot.
+      LogError("writing back inode {:x}: {}", node.ToFuse(), written.error().ToString());
+      return;
+    }
+  }
+  if (open->opens == 0) Close(*open);
+}
+
+Status Filesystem::WithOwn(NodeKey node, const std::function<Status(int fd)>& body) {
+  PX_ASSIGN(const auto volume, WritableVolume(node.volume));
+  const ReaderLock freeze(volume->freeze);
+  if (volume->dropped) return Fail(ESTALE);
+  for (;;) {
+    const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
+    const MutexLock lock(open->mutex);
+    if (open->gone) continue;
+    Status status = EnsureOwn(*open);
+    if (status) {
+      const ReaderLock io(open->io);
+      status = body(open->fd.get());
+    }
+    if (open->writers == 0) {
+      const Status written = WriteBack(*open, /*end_live=*/true);
+      if (status) status = written;
+    }
+    if (open->opens == 0) Close(*open);
+    return status;
+  }
+}
+
+Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
+  if (size == 0) {
+    // Nothing of the old content is wanted: no copy of it either.
+    PX_ASSIGN(const auto volume, WritableVolume(node.volume));
+    const ReaderLock freeze(volume->freeze);
+    for (;;) {
+      const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
+      const MutexLock lock(open->mutex);
+      if (open->gone) continue;
+      Status status = Truncate(*open, false);
+      if (open->writers == 0) {
+        const Status written = WriteBack(*open, /*end_live=*/true);
+        if (status) status = written;
+      }
+      if (open->opens == 0) Close(*open);
+      return status;
+    }
+  }
+  return WithOwn(node, [size](int fd) -> Status {
+    if (::ftruncate(fd, static_cast<off_t>(size)) != 0) return FailErrno("truncate an object");
+    return {};
+  });
+}
+
+}  // namespace px::fs

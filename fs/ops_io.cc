@@ -1,0 +1,137 @@
+// read, write, fsync, fallocate, copy_file_range, lseek: what the kernel does not do itself in passthrough.
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <unistd.h>
+
+#include "fs/filesystem.h"
+
+namespace px::fs {
+
+Result<size_t> Filesystem::Read(NodeKey node, std::span<char> buffer, off_t offset) {
+  const auto open = table_.Find(node);
+  if (open == nullptr) return Fail(EBADF);
+  const ReaderLock io(open->io);
+  if (!open->fd) {
+    if (open->object) return Fail(EIO, "the object of an open file is gone");
+    return 0;
+  }
+  size_t done = 0;
+  while (done < buffer.size()) {
+    const ssize_t got = ::pread(open->fd.get(), buffer.data() + done, buffer.size() - done,
+                                offset + static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FailErrno("read an object");
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
+Status Filesystem::KillPrivileges(NodeKey node) {
+  bool needed = false;
+  PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
+    PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, node));
+    needed = (item.mode & S_ISUID) != 0 || (item.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) ||
+             (item.flags & cow::kInodeHasXattrs) != 0;
+    return {};
+  }));
+  if (!needed) return {};
+  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
+    item.mode &= ~uint32_t{S_ISUID};
+    if ((item.mode & S_IXGRP) != 0) item.mode &= ~uint32_t{S_ISGID};
+    if ((item.flags & cow::kInodeHasXattrs) != 0) {
+      const Status erased = EraseXattr(txn, node, "security.capability");
+      if (!erased && erased.error().code() != ENODATA) return erased;
+    }
+    return SaveInode(txn, node, item);
+  }));
+  kernel_->InvalidateAttributes(node);
+  return {};
+}
+
+Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offset, bool kill_suidgid) {
+  const auto open = table_.Find(node);
+  if (open == nullptr) return Fail(EBADF);
+  if (kill_suidgid) PX_TRY(KillPrivileges(node));
+  const ReaderLock io(open->io);
+  if (!open->live) return Fail(EBADF);
+  size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t put = ::pwrite(open->fd.get(), data.data() + done, data.size() - done,
+                                 offset + static_cast<off_t>(done));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      if (done > 0) break;
+      return FailErrno("write an object");
+    }
+    done += static_cast<size_t>(put);
+  }
+  return done;
+}
+
+Status Filesystem::Fsync(NodeKey node, bool data_only) {
+  if (const auto open = table_.Find(node)) {
+    {
+      const ReaderLock io(open->io);
+      // Also where this descriptor only reads: others may have written, and closed, before.
+      if (open->fd) {
+        const int result = data_only ? ::fdatasync(open->fd.get()) : ::fsync(open->fd.get());
+        if (result != 0) return FailErrno("sync an object");
+      }
+    }
+    const MutexLock lock(open->mutex);
+    if (!open->gone) PX_TRY(WriteBack(*open, /*end_live=*/false));
+  }
+  return store_->Sync();
+}
+
+Status Filesystem::FsyncDir(NodeKey) { return store_->Sync(); }
+
+Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length) {
+  // With block-exact answers only: others would show through in what a clone shares.
+  constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE |
+                         FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+  if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
+  const auto open = table_.Find(node);
+  if (open == nullptr) return Fail(EBADF);
+  const ReaderLock io(open->io);
+  if (!open->live) return Fail(EBADF);
+  if (::fallocate(open->fd.get(), mode, offset, length) != 0) return FailErrno("fallocate an object");
+  return {};
+}
+
+Result<size_t> Filesystem::CopyRange(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
+                                     size_t length) {
+  const auto source = table_.Find(from);
+  const auto target = table_.Find(to);
+  if (source == nullptr || target == nullptr) return Fail(EBADF);
+  // Own descriptors, so that no two io locks are held at once.
+  UniqueFd in, out;
+  {
+    const ReaderLock io(source->io);
+    if (!source->fd) return 0;
+    in.Reset(::fcntl(source->fd.get(), F_DUPFD_CLOEXEC, 0));
+  }
+  {
+    const ReaderLock io(target->io);
+    if (!target->live) return Fail(EBADF);
+    out.Reset(::fcntl(target->fd.get(), F_DUPFD_CLOEXEC, 0));
+  }
+  if (!in || !out) return FailErrno("duplicate a descriptor");
+  const ssize_t copied = ::copy_file_range(in.get(), &from_offset, out.get(), &to_offset, length, 0);
+  if (copied < 0) return FailErrno("copy between objects");
+  return static_cast<size_t>(copied);
+}
+
+Result<off_t> Filesystem::Seek(NodeKey node, off_t offset, int whence) {
+  const auto open = table_.Find(node);
+  if (open == nullptr) return Fail(EBADF);
+  const ReaderLock io(open->io);
+  if (!open->fd) return Fail(ENXIO);
+  const off_t found = ::lseek(open->fd.get(), offset, whence);
+  if (found < 0) return FailErrno("seek in an object");
+  return found;
+}
+
+}  // namespace px::fs

@@ -1,0 +1,100 @@
+// rename, with RENAME_NOREPLACE and RENAME_EXCHANGE.
+#include <dirent.h>
+#include <stdio.h>
+
+#include "fs/filesystem.h"
+
+namespace px::fs {
+namespace {
+
+// A name taking part in a rename.
+struct Place {
+  NodeKey parent;
+  std::string_view name;
+  cow::InodeItem* parent_item = nullptr;
+};
+
+}  // namespace
+
+Status Filesystem::MovedTo(cow::Txn& txn, NodeKey node, NodeKey parent, std::string_view name) {
+  PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
+  item.ctime = Now();
+  item.parent = parent.ino.value;
+  PX_TRY(SaveInode(txn, node, item));
+  if (!node.IsVolumeRoot()) return {};
+  PX_ASSIGN(const cow::Volume volume, txn.GetVolume(node.volume));
+  PX_ASSIGN(VolumeAttributes attributes, VolumeAttributes::Parse(volume.attributes));
+  attributes.parent_dir = parent.ino;
+  attributes.name = name;
+  return txn.SetAttributes(node.volume, attributes.Serialize());
+}
+
+Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_parent,
+                          std::string_view new_name, unsigned flags) {
+  if (parent.volume != new_parent.volume) return Fail(EXDEV);
+  if (parent.IsSnapshotsDir() || new_parent.IsSnapshotsDir()) return Fail(EROFS);
+  if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return Fail(EINVAL);
+  PX_TRY(WritableVolume(parent.volume));
+
+  std::optional<std::pair<NodeKey, cow::InodeItem>> ghost;
+  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    cow::InodeItem from_item, to_item;
+    PX_ASSIGN(from_item, LoadInode(txn, parent));
+    const bool same_parent = parent == new_parent;
+    if (!same_parent) {
+      PX_ASSIGN(to_item, LoadInode(txn, new_parent));
+    }
+    const Place from{parent, name, &from_item};
+    const Place to{new_parent, new_name, same_parent ? &from_item : &to_item};
+
+    PX_ASSIGN(const cow::DentryItem source, LoadDentry(txn, parent, name));
+    const NodeKey source_node = Target(parent, source);
+    std::optional<cow::DentryItem> target;
+    if (auto loaded = LoadDentry(txn, new_parent, new_name); loaded) {
+      target = *loaded;
+    } else if (loaded.error().code() != ENOENT) {
+      return Forward(loaded.error());
+    }
+    const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+    if (exchange && !target) return Fail(ENOENT);
+    if (target && (flags & RENAME_NOREPLACE) != 0) return Fail(EEXIST);
+
+    const bool source_dir = source.type == DT_DIR;
+    if (target && !exchange) {
+      const NodeKey target_node = Target(new_parent, *target);
+      if (target_node == source_node) return {};
+      const bool target_dir = target->type == DT_DIR;
+      if (source_dir && !target_dir) return Fail(ENOTDIR);
+      if (!source_dir && target_dir) return Fail(EISDIR);
+      PX_ASSIGN(const cow::InodeItem target_item, LoadInode(txn, target_node));
+      bool removed = true;
+      if (!target_dir) {
+        PX_TRY(DropLink(txn, target_node, target_item, &removed));
+      } else if (target_node.IsVolumeRoot()) {
+        return Fail(target_item.entries > 0 ? ENOTEMPTY : EBUSY);
+      } else {
+        PX_TRY(EraseDirectory(txn, target_node, target_item));
+      }
+      if (removed) ghost.emplace(target_node, target_item);
+      PX_TRY(EraseDentry(txn, to.parent, to.parent_item, to.name, target_dir));
+    }
+    PX_TRY(EraseDentry(txn, from.parent, from.parent_item, from.name, source_dir));
+    if (exchange) {
+      const bool target_dir = target->type == DT_DIR;
+      PX_TRY(EraseDentry(txn, to.parent, to.parent_item, to.name, target_dir));
+      PX_TRY(PutDentry(txn, from.parent, from.parent_item, from.name, *target));
+      PX_TRY(MovedTo(txn, Target(new_parent, *target), from.parent, from.name));
+    }
+    PX_TRY(PutDentry(txn, to.parent, to.parent_item, to.name, source));
+    PX_TRY(MovedTo(txn, source_node, to.parent, to.name));
+    PX_TRY(SaveInode(txn, parent, from_item));
+    return same_parent ? Status{} : SaveInode(txn, new_parent, to_item);
+  }));
+  if (ghost) {
+    AddGhost(ghost->first, ghost->second);
+    WakeBackground();
+  }
+  return {};
+}
+
+}  // namespace px::fs

@@ -1,0 +1,138 @@
+#include "fs/store_dir.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "catalog/page_table.h"
+
+namespace px::fs {
+namespace {
+
+constexpr long kOverlayMagic = 0x794c7630;
+constexpr uint64_t kCheckpointBytes = uint64_t{16} << 20;
+
+std::string ReadAll(int fd) {
+  std::array<char, 512> buffer{};
+  const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), 0);
+  std::string text(buffer.data(), got > 0 ? static_cast<size_t>(got) : 0);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+bool IsOurs(const std::string& name) {
+  for (const char* known : {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "objects",
+                            "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm", "px-fs.log"}) {
+    if (name == known) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
+  std::error_code error;
+  if (create && !std::filesystem::exists(path, error)) {
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return FailErrno("create store " + path);
+  }
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return FailErrno("store " + path);
+  if (!S_ISDIR(info.st_mode)) return Fail(ENOTDIR, "store " + path);
+  const bool has_format = ::access((path + "/format").c_str(), F_OK) == 0;
+  if (!has_format && !create) return Fail(ENOENT, path + " is not a px store (it has no file 'format')");
+  if (!has_format) {
+    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+      if (!IsOurs(entry.path().filename())) {
+        return Fail(ENOTEMPTY, path + " has other files in it (" + entry.path().filename().string() +
+                                   "): name an empty directory for a new store");
+      }
+    }
+  }
+  UniqueFd lock(::open((path + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock) return FailErrno("open " + path + "/lock");
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return FailErrno("lock " + path);
+    const std::string holder = ReadAll(lock.get());
+    return Fail(EBUSY, "store " + path + " is in use" + (holder.empty() ? "" : " by " + holder));
+  }
+  StoreDir dir(path, std::move(lock));
+  PX_TRY(dir.CheckFormat(create));
+  return dir;
+}
+
+Status StoreDir::CheckFormat(bool create) const {
+  std::ifstream file(path_ + "/format");
+  if (!file) return create ? WriteFormat() : Status(Fail(ENOENT, path_ + "/format"));
+  std::string word;
+  int version = 0;
+  if (!(file >> word >> version) || word != "px-store" || version < 1) {
+    return Fail(EUCLEAN, path_ + "/format is not a px store's");
+  }
+  if (version > kStoreVersion) {
+    return Fail(EPROTONOSUPPORT,
+                fmt::format("store {} has format {}, this px-fs knows up to {}: use a newer px-fs", path_,
+                            version, kStoreVersion));
+  }
+  return {};
+}
+
+Status StoreDir::WriteFormat() const {
+  std::array<uint8_t, 16> uuid{};
+  if (::getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) {
+    return FailErrno("get random bytes");
+  }
+  std::string text = fmt::format("px-store {}\nuuid ", kStoreVersion);
+  for (const uint8_t byte : uuid) text += fmt::format("{:02x}", byte);
+  text += '\n';
+  const std::string temp = path_ + "/format.tmp";
+  const UniqueFd fd(::open(temp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+      ::fsync(fd.get()) != 0) {
+    return FailErrno("write " + temp);
+  }
+  if (::rename(temp.c_str(), (path_ + "/format").c_str()) != 0) return FailErrno("rename " + temp);
+  const UniqueFd dir(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir || ::fsync(dir.get()) != 0) return FailErrno("sync " + path_);
+  return {};
+}
+
+Status StoreDir::Announce(const std::string& mountpoint) const {
+  const std::string text = fmt::format("px-fs (pid {}, mounted on {})\n", ::getpid(), mountpoint);
+  if (::ftruncate(lock_.get(), 0) != 0 ||
+      ::pwrite(lock_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+    return FailErrno("write " + path_ + "/lock");
+  }
+  return {};
+}
+
+Result<Filesystem::Parts> StoreDir::OpenParts() const {
+  Filesystem::Parts parts;
+  if (::mkdir((path_ + "/objects").c_str(), 0700) != 0 && errno != EEXIST) {
+    return FailErrno("create " + path_ + "/objects");
+  }
+  PX_ASSIGN(parts.objects, ObjectStore::Open(path_ + "/objects"));
+  PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true));
+  parts.checkpoint = [table = pages.get()]() -> Status {
+    return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
+  };
+  parts.pages = std::move(pages);
+  PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
+  PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));
+  return parts;
+}
+
+bool StoreDir::IsStacked() const {
+  struct statfs info {};
+  return ::statfs(path_.c_str(), &info) == 0 && static_cast<long>(info.f_type) == kOverlayMagic;
+}
+
+}  // namespace px::fs

@@ -1,0 +1,41 @@
+// StoreDir: the directory a store lives in: its format file, its lock, and the parts opened from it.
+//
+//   STORE/format      "px-store VERSION" and "uuid …", one a line
+//   STORE/lock        held (flock) by the one daemon; names its pid and mount while it is
+//   STORE/meta.db     page table     STORE/objects/   data     STORE/open.slots   see open_slots.h
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "fs/filesystem.h"
+
+namespace px::fs {
+
+inline constexpr int kStoreVersion = 1;
+
+class StoreDir {
+ public:
+  // Makes the store where `create` is set and there is none (the directory may exist, empty or with an unfinished
+  // store in it). EBUSY if another process has it open, with that process named in the context; ENOENT no store there;
+  // EPROTONOSUPPORT a store of a newer format; ENOTEMPTY `create` in a directory with other things in it.
+  static Result<StoreDir> Open(const std::string& path, bool create);
+
+  // Writes who holds the lock, for the message that others get.
+  Status Announce(const std::string& mountpoint) const;
+  Result<Filesystem::Parts> OpenParts() const;
+  const std::string& path() const { return path_; }
+  // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to be told.
+  bool IsStacked() const;
+
+ private:
+  StoreDir(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
+  Status CheckFormat(bool create) const;
+  Status WriteFormat() const;
+
+  std::string path_;
+  UniqueFd lock_;
+};
+
+}  // namespace px::fs
