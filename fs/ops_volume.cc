@@ -122,7 +122,7 @@ Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string
     PX_ASSIGN(const cow::InodeItem parent_item, LoadInode(txn, parent));
     const NodeKey root{volume, cow::kRootIno};
     cow::InodeItem item;
-    item.mode = S_IFDIR | 0777;
+    item.mode = S_IFDIR | 0755;  // an ioctl carries no umask
     item.uid = caller.uid;
     item.gid = caller.gid;
     if ((parent_item.mode & S_ISGID) != 0) {
