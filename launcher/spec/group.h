@@ -111,14 +111,15 @@ struct GroupOptions {
 Result<GroupSpec> ParseGroup(const Json& raw, const GroupOptions& options = {});
 
 // The raw specification of one member: kind experiment, no hptuning, the suggestion added to its
-// declarations. This is what a member is to be stored with, so that it can be overridden on its own.
+// declarations. This is what a member is to be stored with, so that it can be overridden on its
+// own.
 Json MemberSpec(const Json& group_raw, const Json& suggestion);
 
 // The generator that `spec.seed` asks for; without a seed, `fallback` seeds it.
 Rng MakeRng(const GroupSpec& spec, uint64_t fallback);
 
-// How many suggestions Grid has without a limit (saturates), and the suggestions, the last name of the
-// matrix changing fastest. Empty for a matrix with continuous parameters.
+// How many suggestions Grid has without a limit (saturates), and the suggestions, the last name of
+// the matrix changing fastest. Empty for a matrix with continuous parameters.
 uint64_t GridSize(const GroupSpec& spec);
 std::vector<Json> Grid(const GroupSpec& spec);
 

@@ -1,11 +1,11 @@
 // .polyaxonignore: which files of a working directory are not part of a code snapshot.
 //
 // One pattern per line; '#' starts a comment, '!' takes back what earlier lines ignored, a leading
-// '\' makes the next character plain. `*`, `?` and `[...]` never match '/'; `**` matches any number of
-// directories. A pattern matches a path from the right, as Python's PurePath.match does: "*.pyc"
+// '\' makes the next character plain. `*`, `?` and `[...]` never match '/'; `**` matches any number
+// of directories. A pattern matches a path from the right, as Python's PurePath.match does: "*.pyc"
 // matches at every depth, "a/*.pyc" below every directory "a". A leading '/' or './' ties it to the
-// top directory, a trailing '/' to directories. What lies below an ignored directory is ignored too,
-// unless a later '!' line matches it. Later lines win.
+// top directory, a trailing '/' to directories. What lies below an ignored directory is ignored
+// too, unless a later '!' line matches it. Later lines win.
 #pragma once
 
 #include <string>

@@ -1,15 +1,16 @@
 // The polyaxonfile, version 1: reading, overriding, checking and rendering it.
 //
 // The way of a specification:
-//   raw      = ReadFiles({...}), then Merge(raw, ParseParams(...)) for -P, or Merge(raw of the source
+//   raw      = ReadFiles({...}), then Merge(raw, ParseParams(...)) for -P, or Merge(raw of the
+//   source
 //              experiment, ReadFiles(override files)) for restart, resume and copy;
 //   problems = Validate(raw, ...);
 //   Render(raw, ...) for one run, or ParseGroup(raw, ...) of group.h for a group.
-// Keep `raw` with the experiment: overriding merges into the raw specification, never into a rendered
-// one, so that a changed declaration changes the command line.
+// Keep `raw` with the experiment: overriding merges into the raw specification, never into a
+// rendered one, so that a changed declaration changes the command line.
 //
-// Everything here is a pure function (ReadFiles and DefaultFile read the file system), may be called
-// from any thread, and fails with EINVAL and the full text for people unless said otherwise.
+// Everything here is a pure function (ReadFiles and DefaultFile read the file system), may be
+// called from any thread, and fails with EINVAL and the full text for people unless said otherwise.
 // docs/POLYAXONFILE.md says what is accepted and where that differs from Polyaxon 0.x.
 #pragma once
 
@@ -30,23 +31,23 @@ std::optional<Kind> ParseKind(std::string_view name);
 
 // ---- Reading and merging ----
 
-// Reads .yml, .yaml and .json files and merges them left to right. ENOENT and other errno values if a
-// file cannot be read; EINVAL with "file:line:column: ..." for bad syntax, a key given twice, a file
-// that is empty or no mapping, another extension. Adds the place of every value to `marks` if given;
-// calling again with the same `marks` for an override is right, later files win there too.
+// Reads .yml, .yaml and .json files and merges them left to right. ENOENT and other errno values if
+// a file cannot be read; EINVAL with "file:line:column: ..." for bad syntax, a key given twice, a
+// file that is empty or no mapping, another extension. Adds the place of every value to `marks` if
+// given; calling again with the same `marks` for an override is right, later files win there too.
 Result<Json> ReadFiles(const std::vector<std::string>& paths, Marks* marks = nullptr);
 
 // The same for text already in memory. `name` is the file name for messages; its extension decides
 // between YAML and JSON.
 Result<Json> ReadText(const std::string& text, const std::string& name, Marks* marks = nullptr);
 
-// `override` merged into `base`: two mappings merge recursively, anything else (scalars, lists, null)
-// replaces. Keys keep the base's order; new ones follow.
+// `override` merged into `base`: two mappings merge recursively, anything else (scalars, lists,
+// null) replaces. Keys keep the base's order; new ones follow.
 Json Merge(const Json& base, const Json& override);
 
 // The override that `-P NAME=VALUE` options make: {"params": {...}} or {"declarations": {...}},
-// whichever `base` uses ("params" if neither). Values stay text; Render turns them into numbers, lists
-// and so on as it does with any declaration. No arguments make an empty mapping.
+// whichever `base` uses ("params" if neither). Values stay text; Render turns them into numbers,
+// lists and so on as it does with any declaration. No arguments make an empty mapping.
 Result<Json> ParseParams(const std::vector<std::string>& arguments, const Json& base);
 
 // The polyaxonfile that commands use without -f: the first of {polyaxon, polyaxonci, polyaxon-ci,
@@ -57,13 +58,13 @@ Result<std::string> DefaultFile(const std::string& dir);
 
 struct ValidateOptions {
   const Marks* marks = nullptr;  // places for messages, if known
-  // Set when `raw` is an override on its own: version and kind may then be missing, but a kind other
-  // than this one is a problem, and so is hptuning if this is not a group.
+  // Set when `raw` is an override on its own: version and kind may then be missing, but a kind
+  // other than this one is a problem, and so is hptuning if this is not a group.
   std::optional<Kind> override_of;
 };
 
-// All problems of a specification, in the order of the file. Empty means valid. Values that contain a
-// template are checked for real by Render.
+// All problems of a specification, in the order of the file. Empty means valid. Values that contain
+// a template are checked for real by Render.
 std::vector<Problem> Validate(const Json& raw, const ValidateOptions& options = {});
 
 // ---- Rendering ----
@@ -139,8 +140,8 @@ struct RenderOptions {
   Json matrix = Json::object();
 };
 
-// Validates `raw` and resolves every template in it. Of a group it makes one member (kind experiment);
-// without `matrix` values, names of the matrix are undefined then.
+// Validates `raw` and resolves every template in it. Of a group it makes one member (kind
+// experiment); without `matrix` values, names of the matrix are undefined then.
 Result<ExperimentSpec> Render(const Json& raw, const RenderOptions& options = {});
 
 }  // namespace px::spec
