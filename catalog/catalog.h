@@ -88,7 +88,8 @@ class Catalog {
 
   // ---- Runs ----
   // The next attempt.
-  Result<Run> StartRun(ExperimentId id, const std::string& containment, const std::string& cgroup);
+  Result<Run> StartRun(ExperimentId id);
+  Status SetContainment(RunId id, const std::string& containment, const std::string& cgroup);
   Status SetJob(RunId id, const ProcessIdentity& job);
   Status FinishRun(RunId id, const RunEnd& end);
   Result<std::vector<Run>> Runs(ExperimentId id) const;

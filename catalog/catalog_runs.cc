@@ -85,13 +85,10 @@ Status Catalog::RequestStop(ExperimentId id) {
   return update.Bind(1, Now()).Bind(2, id.value).Run();
 }
 
-Result<Run> Catalog::StartRun(ExperimentId id, const std::string& containment,
-                              const std::string& cgroup) {
+Result<Run> Catalog::StartRun(ExperimentId id) {
   Run run;
   PX_ASSIGN(run.uuid, NewUuid());
   run.experiment = id;
-  run.containment = containment;
-  run.cgroup = cgroup;
   run.started_at = Now();
   const auto body = [&]() -> Status {
     PX_ASSIGN(Statement last, database_.Prepare("SELECT coalesce(max(attempt), 0) FROM runs "
@@ -100,16 +97,22 @@ Result<Run> Catalog::StartRun(ExperimentId id, const std::string& containment,
     run.attempt = last.Int(0) + 1;
     last.Reset();
     PX_ASSIGN(Statement insert,
-              database_.Prepare("INSERT INTO runs (experiment_id, attempt, uuid, containment, cgroup, "
-                                "started_at, heartbeat_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)"));
-    insert.Bind(1, id.value).Bind(2, run.attempt).BindText(3, run.uuid);
-    insert.BindText(4, containment).BindText(5, cgroup).Bind(6, run.started_at);
+              database_.Prepare("INSERT INTO runs (experiment_id, attempt, uuid, started_at, "
+                                "heartbeat_at) VALUES (?1, ?2, ?3, ?4, ?4)"));
+    insert.Bind(1, id.value).Bind(2, run.attempt).BindText(3, run.uuid).Bind(4, run.started_at);
     PX_TRY(insert.Run());
     run.id = RunId{database_.LastInsertRowId()};
     return {};
   };
   PX_TRY(database_.Transaction(body));
   return run;
+}
+
+Status Catalog::SetContainment(RunId id, const std::string& containment,
+                               const std::string& cgroup) {
+  PX_ASSIGN(Statement update,
+            database_.Prepare("UPDATE runs SET containment = ?, cgroup = ? WHERE id = ?"));
+  return update.BindText(1, containment).BindText(2, cgroup).Bind(3, id.value).Run();
 }
 
 Status Catalog::SetJob(RunId id, const ProcessIdentity& job) {

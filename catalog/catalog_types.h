@@ -167,6 +167,9 @@ struct Run {
   std::optional<int64_t> exit_code;
   std::optional<int64_t> signal;
   std::string reason;
+
+  // What its cgroup is called, and what PX_JOB holds in its processes' environment.
+  std::string GroupName() const { return "px-" + uuid; }
 };
 
 struct RunEnd {
