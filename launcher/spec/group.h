@@ -55,14 +55,18 @@ struct Metric {
 struct EarlyStopping {
   Metric metric;
   double value = 0;
-  std::string policy = "all";  // all | experiment
+  // all: stops the group; experiment: the one experiment; median, average, truncation: those that
+  // are worse than the others, looked at every `evaluation_interval` steps (0: not said).
+  std::string policy = "all";
+  int evaluation_interval = 0;
+  int percent = 0;  // truncation only: how many of the experiments are stopped
 };
 
 struct Hyperband {
   double max_iter = 0;
   double eta = 3;
   std::string resource_name;
-  bool resource_is_int = true;
+  bool resource_is_int = false;
   Metric metric;
   bool resume = false;
 };
@@ -70,8 +74,8 @@ struct Hyperband {
 struct GaussianProcessOptions {
   std::string kernel = "matern";  // matern | rbf
   double length_scale = 1.0;
-  double nu = 1.5;  // matern: 0.5, 1.5 or 2.5
-  int n_restarts_optimizer = 0;
+  double nu = 1.5;               // matern: 0.5, 1.5 or 2.5
+  int n_restarts_optimizer = 0;  // how much finer the search for the length scale is
 };
 
 struct BoOptions {
@@ -106,8 +110,11 @@ struct GroupOptions {
   const Marks* marks = nullptr;
 };
 
+constexpr uint64_t kMaxSuggestions = 100'000;
+
 // Validates a specification of kind group and reads its hptuning, rendered with the declarations.
-// Renders one member to find what would fail there, too.
+// Renders one member to find what would fail there, too. Fails as well for a grid of more than
+// kMaxSuggestions without grid_search.n_experiments.
 Result<GroupSpec> ParseGroup(const Json& raw, const GroupOptions& options = {});
 
 // The raw specification of one member: kind experiment, no hptuning, the suggestion added to its
@@ -127,7 +134,7 @@ std::vector<Json> Grid(const GroupSpec& spec);
 Json Sample(const Parameter& parameter, Rng& rng);
 // `count` samples; different from each other as far as a discrete matrix has that many.
 std::vector<Json> RandomSample(const GroupSpec& spec, int count, Rng& rng);
-// `n_experiments` of them.
+// `n_experiments` of them; for Bayesian optimization `n_initial_trials`.
 std::vector<Json> RandomSearch(const GroupSpec& spec, Rng& rng);
 
 // ---- Hyperband (Li et al., 2016) ----

@@ -129,11 +129,7 @@ Json Renderer::ResolveAll() {
   return values;
 }
 
-namespace {
-
-// Declarations that `inputs` adds: defaults of those that are not given. Reports missing and extra
-// ones.
-Json WithInputs(const Json& spec, Checker& checker) {
+Json DeclarationsWithInputs(const Json& spec, Checker& checker) {
   const std::string section = ParamsName(spec);
   Json declarations =
       spec.contains(section) && spec[section].is_object() ? spec[section] : Json::object();
@@ -168,8 +164,6 @@ Json WithInputs(const Json& spec, Checker& checker) {
   return declarations;
 }
 
-}  // namespace
-
 Result<ExperimentSpec> Render(const Json& raw, const RenderOptions& options) {
   std::vector<Problem> problems = Validate(raw, {options.marks, std::nullopt});
   if (!problems.empty()) return Forward(ToError(problems));
@@ -179,7 +173,7 @@ Result<ExperimentSpec> Render(const Json& raw, const RenderOptions& options) {
   const std::string params = ParamsName(spec);
 
   Checker inputs(options.marks, Checker::Stage::kRendered);
-  Renderer renderer(spec, WithInputs(spec, inputs), options.marks);
+  Renderer renderer(spec, DeclarationsWithInputs(spec, inputs), options.marks);
   Json rendered = Json::object();
   Json values = renderer.ResolveAll();
   for (const auto& [name, section] : spec.items()) {

@@ -41,4 +41,8 @@ class Renderer final : public Scope {
   Checker checker_;
 };
 
+// The declarations of `spec` and the defaults of its `inputs` that are not declared. Inputs that
+// are missing and declarations that are no inputs are added to `checker`.
+Json DeclarationsWithInputs(const Json& spec, Checker& checker);
+
 }  // namespace px::spec

@@ -32,13 +32,13 @@ enum class FieldType {
 
 struct Field;
 using Fields = std::vector<Field>;
-using Section = const Fields& (*)();
+using SectionTable = const Fields& (*)();
 
 struct Field {
   std::string_view name;
   FieldType type = FieldType::kAny;
-  Section section = nullptr;      // kSection, kSections
-  std::string_view choices = {};  // kText: "a|b|c", in any case
+  SectionTable section = nullptr;  // kSection, kSections
+  std::string_view choices = {};   // kText: "a|b|c", in any case
   std::optional<double> min = {};
   bool required = false;
 };
