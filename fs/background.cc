@@ -95,6 +95,19 @@ Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
   if (!fd) return Forward(fd.error());
   struct stat backing {};
   if (::fstat(fd->get(), &backing) != 0) return FailErrno("stat of an object");
+  std::vector<SparseFile::Run> runs;
+  cow::InodeItem before;
+  const Status loaded = store_->View([&](cow::Reader& reader) -> Status {
+    PX_ASSIGN(before, LoadInode(reader, entry.node));
+    return {};
+  });
+  if (!loaded && loaded.error().code() == ENOENT) return {};
+  PX_TRY(loaded);
+  if (before.content == cow::ContentKind::kSparse && before.object == entry.object.value) {
+    PX_ASSIGN(const auto sparse, OpenSparse(entry.node, fd->get(), cow::ObjectId{before.base}));
+    PX_TRY(sparse->RecoverOwn());
+    runs = sparse->Runs();
+  }
   return store_->Update([&](cow::Txn& txn) -> Status {
     auto item = LoadInode(txn, entry.node);
     if (!item && item.error().code() == ENOENT) return {};
@@ -107,6 +120,11 @@ Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
     if (mtime_ns == entry.base_mtime_ns && size == item->size) return {};
     item->size = size;
     item->blocks = static_cast<uint64_t>(backing.st_blocks);
+    if (item->content == cow::ContentKind::kSparse) {
+      item->blocks = (size + 511) / 512;
+      PX_TRY(EraseRuns(txn, entry.node, 0, ~uint64_t{0}));
+      PX_TRY(PutRuns(txn, entry.node, runs));
+    }
     item->mtime = {backing.st_mtim.tv_sec, static_cast<uint32_t>(backing.st_mtim.tv_nsec)};
     item->ctime = {backing.st_ctim.tv_sec, static_cast<uint32_t>(backing.st_ctim.tv_nsec)};
     return SaveInode(txn, entry.node, *item);

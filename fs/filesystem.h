@@ -188,6 +188,8 @@ class Filesystem {
     UniqueFd temp;
     struct stat attr {};
     int64_t base_mtime_ns = 0;
+    cow::ObjectId base;  // of a sparse file, with its own runs
+    std::vector<SparseFile::Run> runs;
   };
 
   Filesystem(Parts parts, FilesystemOptions options, KernelSide* kernel, Clock* clock);
@@ -233,17 +235,29 @@ class Filesystem {
       PX_REQUIRES(open.mutex);
   Status Truncate(OpenInode& open, bool kill_suidgid) PX_REQUIRES(open.mutex);
   Status EnsureOwn(OpenInode& open) PX_REQUIRES(open.mutex);
+  Status MakeOwn(OpenInode& open) PX_REQUIRES(open.mutex);
   Status ReplaceShared(OpenInode& open, const cow::InodeItem& item) PX_REQUIRES(open.mutex);
-  Status BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object) PX_REQUIRES(open.mutex);
+  Status BecomeSparse(OpenInode& open, const cow::InodeItem& item) PX_REQUIRES(open.mutex);
+  Status BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
+                   std::unique_ptr<SparseFile> sparse = nullptr) PX_REQUIRES(open.mutex);
+  // The map of a sparse file as the tree has it, over `own`.
+  Result<std::unique_ptr<SparseFile>> OpenSparse(NodeKey node, int own, cow::ObjectId base);
+  static Result<std::vector<SparseFile::Run>> LoadRuns(cow::Reader& reader, NodeKey node);
+  static Status EraseRuns(cow::Txn& txn, NodeKey node, uint64_t from, uint64_t end);
+  static Status PutRuns(cow::Txn& txn, NodeKey node, std::span<const SparseFile::Run> runs);
+  Status SaveRuns(OpenInode& open) PX_REQUIRES(open.mutex);
+  bool EndsWhole(OpenInode& open) PX_REQUIRES(open.mutex);
   Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
       PX_REQUIRES(open.mutex);
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
-  // Runs `body` on the descriptor of an object that the inode owns, opening and closing the inode where it is not open.
-  Status WithOwn(NodeKey node, const std::function<Status(int fd)>& body);
+  // Runs `body` on an inode that owns its object, opening and closing it where it is not open.
+  Status WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   Status TruncateTo(NodeKey node, uint64_t size);
   Status KillPrivileges(NodeKey node);
+  Result<size_t> CopyThroughBuffer(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
+                                   size_t length);
 
   // ops_xattr.cc
   static Result<std::string> LoadXattr(cow::Reader& reader, NodeKey node, std::string_view name);

@@ -111,7 +111,8 @@ void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, st
     return;
   }
   attr->st_size = backing.st_size;
-  attr->st_blocks = backing.st_blocks;
+  // What a sparse file shows is about all there, in one object or the other.
+  attr->st_blocks = open.sparse == nullptr ? backing.st_blocks : (backing.st_size + 511) / 512;
   const int64_t mtime_ns = int64_t{backing.st_mtim.tv_sec} * 1'000'000'000 + backing.st_mtim.tv_nsec;
   if (mtime_ns == open.base_mtime_ns) return;
   attr->st_mtim = backing.st_mtim;

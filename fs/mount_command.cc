@@ -93,6 +93,12 @@ Status Serve(const MountRequest& request, const std::function<void()>& ready) {
     return FailErrno("/dev/fuse");
   }
   PX_ASSIGN(const StoreDir store, StoreDir::Open(request.store, /*create=*/!options.filesystem.read_only));
+  if (request.ready_fd >= 0) {
+    // The terminal is gone: the log is the place to speak from.
+    if (const Status logging = LogToFile(request.store + "/px-fs.log"); !logging) {
+      LogWarn("no log file: {}", logging.error().ToString());
+    }
+  }
   std::error_code error;
   options.name = std::filesystem::canonical(request.store, error);
   if (options.name.find(',') != std::string::npos) options.name = "px";
@@ -204,13 +210,6 @@ Status Mount(const MountRequest& request) {
   }
   if (request.ready_fd < 0) return ServeDaemon(request);
   ::fcntl(request.ready_fd, F_SETFD, FD_CLOEXEC);
-  // Its own place to speak from: the terminal is gone. A store that cannot be made has none; then the parent is told.
-  std::error_code error;
-  if (std::filesystem::is_directory(request.store, error)) {
-    if (const Status logging = LogToFile(request.store + "/px-fs.log"); !logging) {
-      LogWarn("no log file: {}", logging.error().ToString());
-    }
-  }
   return ServeDaemon(request);
 }
 

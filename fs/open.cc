@@ -11,6 +11,8 @@ namespace {
 
 // A shared file of at least that size is worth a reflinked copy of its own, so that it can be read in passthrough.
 constexpr uint64_t kReflinkOnRead = uint64_t{1} << 20;
+// Without reflinks a smaller file is copied whole at its first write; a larger one becomes sparse over its base.
+constexpr uint64_t kSparseFrom = uint64_t{256} << 10;
 
 bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
@@ -106,6 +108,19 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
 Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, bool own) {
   if (item.content == cow::ContentKind::kNone) return {};
   const cow::ObjectId object{item.object};
+  if (item.content == cow::ContentKind::kSparse) {
+    uint64_t exchanges = 0;
+    do {
+      exchanges = exchanges_;
+      PX_ASSIGN(UniqueFd fd, objects_->OpenObject(object, O_RDONLY));
+      PX_ASSIGN(auto sparse, OpenSparse(open.node, fd.get(), cow::ObjectId{item.base}));
+      const WriterLock io(open.io);
+      open.fd = std::move(fd);
+      open.object = object;
+      open.sparse = std::move(sparse);
+    } while (exchanges != exchanges_);
+    return {};
+  }
   // MoveSharers may exchange the file under that name between our open and the moment it can see us.
   uint64_t before = 0;
   do {
@@ -145,6 +160,7 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
   int fd = -1;
   {
     const ReaderLock io(open.io);
+    if (open.sparse != nullptr) return {};
     fd = open.fd.get();  // stays: only holders of open.mutex exchange it while it is owned
   }
   if (fd < 0) return {};
@@ -161,7 +177,8 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
   return {};
 }
 
-Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object) {
+Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
+                             std::unique_ptr<SparseFile> sparse) {
   struct stat backing {};
   if (::fstat(fd.get(), &backing) != 0) return FailErrno("stat of an object");
   const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
@@ -169,6 +186,7 @@ Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object)
   if (open.slot) slots_->Clear(*open.slot);
   open.slot = slot;
   const WriterLock io(open.io);
+  open.sparse = std::move(sparse);
   open.fd = std::move(fd);
   open.object = object;
   open.base_mtime_ns = mtime_ns;
@@ -181,6 +199,18 @@ Status Filesystem::EnsureOwn(OpenInode& open) {
     const ReaderLock io(open.io);
     if (open.live) return {};
   }
+  const uint64_t before = exchanges_;
+  PX_TRY(MakeOwn(open));
+  if (before == exchanges_) return {};
+  // The base's file may have been exchanged before MoveSharers could see this inode.
+  const WriterLock io(open.io);
+  if (open.sparse == nullptr) return {};
+  PX_ASSIGN(UniqueFd base, objects_->OpenObject(open.sparse->base_object(), O_RDONLY));
+  open.sparse->ReplaceBase(std::move(base));
+  return {};
+}
+
+Status Filesystem::MakeOwn(OpenInode& open) {
   cow::InodeItem item;
   bool own = false;
   UniqueFd fresh;
@@ -204,7 +234,16 @@ Status Filesystem::EnsureOwn(OpenInode& open) {
     return {};
   }));
   if (fresh) return BeginLive(open, std::move(fresh), object);
+  const bool whole = item.content == cow::ContentKind::kWhole;
+  if (!own && whole && open.backing_id == 0 && !objects_->has_reflinks() && item.size >= kSparseFrom) {
+    return BecomeSparse(open, item);
+  }
   if (!own || open.temporary) return ReplaceShared(open, item);
+  if (!whole) {
+    PX_ASSIGN(UniqueFd own_fd, objects_->OpenObject(object, O_RDWR));
+    PX_ASSIGN(auto sparse, OpenSparse(open.node, own_fd.get(), cow::ObjectId{item.base}));
+    return BeginLive(open, std::move(own_fd), object, std::move(sparse));
+  }
   // In passthrough the descriptor that the backing id stands for must stay; else one that can be written is needed.
   UniqueFd fd;
   if (open.backing_id != 0) {
@@ -239,8 +278,7 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     PX_ASSIGN(cow::InodeItem now, LoadInode(txn, open.node));
     PX_ASSIGN(object, txn.NewObject());
     PX_TRY(objects_->Adopt(temp.get(), object));
-    now.object = object.value;
-    now.content = cow::ContentKind::kWhole;
+    now.object = object.value;  // over the same base, where there is one
     PX_TRY(SaveInode(txn, open.node, now));
     if (exchange) {
       // The kernel holds the physical file `old` for this inode: it stays with us, under the new id; the copy takes
@@ -262,13 +300,23 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   }
   open.temporary = false;
   WakeBackground();
-  return BeginLive(open, std::move(temp), object);
+  std::unique_ptr<SparseFile> sparse;
+  if (item.content == cow::ContentKind::kSparse) {
+    PX_ASSIGN(sparse, OpenSparse(open.node, temp.get(), cow::ObjectId{item.base}));
+  }
+  return BeginLive(open, std::move(temp), object, std::move(sparse));
 }
 
 void Filesystem::MoveSharers(const OpenInode& keeper, cow::ObjectId object) {
   for (const auto& other : table_.All()) {
     if (other.get() == &keeper) continue;
     const WriterLock io(other->io);
+    if (other->sparse != nullptr && other->sparse->base_object() == object) {
+      auto base = objects_->OpenObject(object, O_RDONLY);
+      if (!base) LogError("object {:x}: {}", object.value, base.error().ToString());
+      // A failed one leaves the base closed: better no bytes than foreign ones.
+      other->sparse->ReplaceBase(base ? std::move(*base) : UniqueFd());
+    }
     if (other->object != object || !other->fd || other->live) continue;
     auto fd = objects_->OpenObject(object, O_RDONLY);
     if (fd) {
@@ -291,6 +339,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
     if (!S_ISREG(item.mode)) return Fail(EINVAL);
     if (!in_place) {
+      if (item.content == cow::ContentKind::kSparse) PX_TRY(EraseRuns(txn, open.node, 0, ~uint64_t{0}));
       PX_ASSIGN(object, txn.NewObject());
       PX_ASSIGN(fresh, objects_->Take(object));
       item.object = object.value;
@@ -323,6 +372,8 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     const ReaderLock io(open.io);
     if (!open.live) return {};
   }
+  PX_TRY(SaveRuns(open));
+  const bool ends_whole = end_live && EndsWhole(open);
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
     const struct stat attr = Attr(open.node, item);
@@ -331,10 +382,15 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
     return {};
   }));
-  if (changed) {
+  if (changed || ends_whole) {
     PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
       const struct stat attr = Attr(open.node, item);
+      if (ends_whole) {
+        PX_TRY(EraseRuns(txn, open.node, 0, ~uint64_t{0}));
+        item.content = cow::ContentKind::kWhole;
+        item.base = 0;
+      }
       item.size = static_cast<uint64_t>(attr.st_size);
       item.blocks = static_cast<uint64_t>(attr.st_blocks);
       item.mtime = {attr.st_mtim.tv_sec, static_cast<uint32_t>(attr.st_mtim.tv_nsec)};
@@ -348,7 +404,9 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   {
     const WriterLock io(open.io);
     open.live = false;
+    if (ends_whole) open.sparse.reset();
   }
+  if (ends_whole) WakeBackground();  // the base may have been nobody else's
   if (open.slot) slots_->Clear(*open.slot);
   open.slot.reset();
   return {};
@@ -365,6 +423,7 @@ void Filesystem::Close(OpenInode& open) {
   {
     const WriterLock io(open.io);
     open.live = false;
+    open.sparse.reset();
     open.fd.Reset();
   }
   if (!open.orphan) return;
@@ -400,7 +459,7 @@ void Filesystem::Release(NodeKey node, int flags) {
   if (open->opens == 0) Close(*open);
 }
 
-Status Filesystem::WithOwn(NodeKey node, const std::function<Status(int fd)>& body) {
+Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   PX_ASSIGN(const auto volume, WritableVolume(node.volume));
   const ReaderLock freeze(volume->freeze);
   if (volume->dropped) return Fail(ESTALE);
@@ -409,10 +468,7 @@ Status Filesystem::WithOwn(NodeKey node, const std::function<Status(int fd)>& bo
     const MutexLock lock(open->mutex);
     if (open->gone) continue;
     Status status = EnsureOwn(*open);
-    if (status) {
-      const ReaderLock io(open->io);
-      status = body(open->fd.get());
-    }
+    if (status) status = body(*open);
     if (open->writers == 0) {
       const Status written = WriteBack(*open, /*end_live=*/true);
       if (status) status = written;
@@ -440,9 +496,17 @@ Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
       return status;
     }
   }
-  return WithOwn(node, [size](int fd) -> Status {
-    if (::ftruncate(fd, static_cast<off_t>(size)) != 0) return FailErrno("truncate an object");
-    return {};
+  return WithOwn(node, [this, size](OpenInode& open) PX_NO_TSA -> Status {
+    bool must_save = false;
+    {
+      const ReaderLock io(open.io);
+      if (open.sparse != nullptr) {
+        PX_TRY(open.sparse->Truncate(size, &must_save));
+      } else if (::ftruncate(open.fd.get(), static_cast<off_t>(size)) != 0) {
+        return FailErrno("truncate an object");
+      }
+    }
+    return must_save ? WriteBack(open, /*end_live=*/false) : Status{};
   });
 }
 

@@ -22,6 +22,7 @@
 #include "base/unique_fd.h"
 #include "cow/ids.h"
 #include "fs/node.h"
+#include "fs/sparse_file.h"
 
 namespace px::fs {
 
@@ -43,6 +44,7 @@ struct OpenInode {
   mutable SharedMutex io;
   UniqueFd fd PX_GUARDED_BY(io);  // none: no data, reads as nothing
   cow::ObjectId object PX_GUARDED_BY(io);
+  std::unique_ptr<SparseFile> sparse PX_GUARDED_BY(io);  // over `fd` as its own object; always cached
   bool live PX_GUARDED_BY(io) = false;           // owns its object; the file has the true size and times
   int64_t base_mtime_ns PX_GUARDED_BY(io) = 0;  // the file's mtime when `live` began
 

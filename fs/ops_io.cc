@@ -6,6 +6,12 @@
 #include "fs/filesystem.h"
 
 namespace px::fs {
+namespace {
+
+constexpr size_t kCopyBuffer = size_t{1} << 20;
+constexpr size_t kCopyStep = size_t{64} << 20;
+
+}  // namespace
 
 Result<size_t> Filesystem::Read(NodeKey node, std::span<char> buffer, off_t offset) {
   const auto open = table_.Find(node);
@@ -15,6 +21,7 @@ Result<size_t> Filesystem::Read(NodeKey node, std::span<char> buffer, off_t offs
     if (open->object) return Fail(EIO, "the object of an open file is gone");
     return 0;
   }
+  if (open->sparse != nullptr) return open->sparse->Read(buffer, offset);
   size_t done = 0;
   while (done < buffer.size()) {
     const ssize_t got = ::pread(open->fd.get(), buffer.data() + done, buffer.size() - done,
@@ -56,6 +63,7 @@ Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offs
   if (kill_suidgid) PX_TRY(KillPrivileges(node));
   const ReaderLock io(open->io);
   if (!open->live) return Fail(EBADF);
+  if (open->sparse != nullptr) return open->sparse->Write(data, offset);
   size_t done = 0;
   while (done < data.size()) {
     const ssize_t put = ::pwrite(open->fd.get(), data.data() + done, data.size() - done,
@@ -78,6 +86,7 @@ Status Filesystem::Fsync(NodeKey node, bool data_only) {
       if (open->fd) {
         const int result = data_only ? ::fdatasync(open->fd.get()) : ::fsync(open->fd.get());
         if (result != 0) return FailErrno("sync an object");
+        if (open->sparse != nullptr) PX_TRY(open->sparse->SyncBase());
       }
     }
     const MutexLock lock(open->mutex);
@@ -95,10 +104,19 @@ Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length)
   if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
-  const ReaderLock io(open->io);
-  if (!open->live) return Fail(EBADF);
-  if (::fallocate(open->fd.get(), mode, offset, length) != 0) return FailErrno("fallocate an object");
-  return {};
+  bool must_save = false;
+  {
+    const ReaderLock io(open->io);
+    if (!open->live) return Fail(EBADF);
+    if (open->sparse != nullptr) {
+      PX_TRY(open->sparse->Fallocate(mode, offset, length, &must_save));
+    } else if (::fallocate(open->fd.get(), mode, offset, length) != 0) {
+      return FailErrno("fallocate an object");
+    }
+  }
+  if (!must_save) return {};
+  const MutexLock lock(open->mutex);
+  return open->gone ? Status{} : WriteBack(*open, /*end_live=*/false);
 }
 
 Result<size_t> Filesystem::CopyRange(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
@@ -108,20 +126,43 @@ Result<size_t> Filesystem::CopyRange(NodeKey from, off_t from_offset, NodeKey to
   if (source == nullptr || target == nullptr) return Fail(EBADF);
   // Own descriptors, so that no two io locks are held at once.
   UniqueFd in, out;
+  bool sparse = false;
   {
     const ReaderLock io(source->io);
     if (!source->fd) return 0;
+    sparse = source->sparse != nullptr;
     in.Reset(::fcntl(source->fd.get(), F_DUPFD_CLOEXEC, 0));
   }
   {
     const ReaderLock io(target->io);
     if (!target->live) return Fail(EBADF);
+    sparse = sparse || target->sparse != nullptr;
     out.Reset(::fcntl(target->fd.get(), F_DUPFD_CLOEXEC, 0));
   }
   if (!in || !out) return FailErrno("duplicate a descriptor");
+  if (sparse) return CopyThroughBuffer(from, from_offset, to, to_offset, length);
   const ssize_t copied = ::copy_file_range(in.get(), &from_offset, out.get(), &to_offset, length, 0);
   if (copied < 0) return FailErrno("copy between objects");
   return static_cast<size_t>(copied);
+}
+
+// For a file whose bytes are in two objects.
+Result<size_t> Filesystem::CopyThroughBuffer(NodeKey from, off_t from_offset, NodeKey to,
+                                             off_t to_offset, size_t length) {
+  std::vector<char> buffer(std::min<size_t>(length, kCopyBuffer));
+  size_t done = 0;
+  while (done < length) {
+    const size_t want = std::min(buffer.size(), length - done);
+    PX_ASSIGN(const size_t got, Read(from, {buffer.data(), want}, from_offset + static_cast<off_t>(done)));
+    if (got == 0) break;
+    const auto put = Write(to, {buffer.data(), got}, to_offset + static_cast<off_t>(done), false);
+    if (!put && done == 0) return put;
+    if (!put || *put == 0) break;
+    done += *put;
+    // The caller asks again: no request should take long.
+    if (done >= kCopyStep) break;
+  }
+  return done;
 }
 
 Result<off_t> Filesystem::Seek(NodeKey node, off_t offset, int whence) {
@@ -129,6 +170,13 @@ Result<off_t> Filesystem::Seek(NodeKey node, off_t offset, int whence) {
   if (open == nullptr) return Fail(EBADF);
   const ReaderLock io(open->io);
   if (!open->fd) return Fail(ENXIO);
+  if (open->sparse != nullptr) {
+    // All data, as POSIX allows: its holes are spread over two objects.
+    struct stat info {};
+    if (::fstat(open->fd.get(), &info) != 0) return FailErrno("stat of an object");
+    if (offset >= info.st_size) return Fail(ENXIO);
+    return whence == SEEK_DATA ? offset : info.st_size;
+  }
   const off_t found = ::lseek(open->fd.get(), offset, whence);
   if (found < 0) return FailErrno("seek in an object");
   return found;

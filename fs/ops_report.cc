@@ -1,5 +1,6 @@
 // What a volume holds, how two differ, which there are, and the daemon's own state.
 #include <dirent.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -84,7 +85,16 @@ Result<Usage> Filesystem::MeasureUsage(NodeKey volume_root, const Caller& caller
         if (item.object == 0) continue;
         PX_ASSIGN(const bool is_private, reader.IsPrivate(volume, key));
         PX_ASSIGN(const uint64_t refs, reader.ObjectRefs(cow::ObjectId{item.object}));
-        (is_private && refs == 1 ? usage.exclusive_bytes : usage.shared_bytes) += bytes;
+        const bool exclusive = is_private && refs == 1;
+        uint64_t own_bytes = bytes;
+        if (item.content == cow::ContentKind::kSparse) {
+          PX_ASSIGN(const UniqueFd own, objects_->OpenObject(cow::ObjectId{item.object}, O_RDONLY));
+          struct stat info {};
+          if (::fstat(own.get(), &info) != 0) return FailErrno("stat of an object");
+          own_bytes = std::min(bytes, static_cast<uint64_t>(info.st_blocks) * 512);
+        }
+        (exclusive ? usage.exclusive_bytes : usage.shared_bytes) += own_bytes;
+        usage.shared_bytes += bytes - own_bytes;
       }
       return {};
     }));

@@ -159,7 +159,14 @@ Result<std::vector<Filesystem::LiveCopy>> Filesystem::CopyLive(cow::VolumeId vol
     const ReaderLock io(open->io);
     if (!open->live) continue;  // closed meanwhile: the tree has it all
     if (::fstat(open->fd.get(), &copy.attr) != 0) return FailErrno("stat of an object");
-    PX_TRY(objects_->Copy(open->fd.get(), copy.temp.get(), static_cast<uint64_t>(copy.attr.st_size)));
+    const auto size = static_cast<uint64_t>(copy.attr.st_size);
+    if (open->sparse != nullptr) {
+      // The runs first: what becomes own after this is copied too, perhaps, but then nothing says so.
+      copy.base = open->sparse->base_object();
+      copy.runs = open->sparse->Runs();
+      copy.attr.st_blocks = (copy.attr.st_size + 511) / 512;
+    }
+    PX_TRY(objects_->Copy(open->fd.get(), copy.temp.get(), size));
     copy.base_mtime_ns = open->base_mtime_ns;
     copies.push_back(std::move(copy));
   }
@@ -175,8 +182,12 @@ Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone, std::vector
     PX_ASSIGN(const cow::ObjectId object, txn.NewObject());
     PX_TRY(objects_->Adopt(copy.temp.get(), object));
     item->object = object.value;
-    item->base = 0;
-    item->content = cow::ContentKind::kWhole;
+    item->base = copy.base.value;
+    item->content = copy.base ? cow::ContentKind::kSparse : cow::ContentKind::kWhole;
+    if (copy.base) {
+      PX_TRY(EraseRuns(txn, node, 0, ~uint64_t{0}));
+      PX_TRY(PutRuns(txn, node, copy.runs));
+    }
     item->size = static_cast<uint64_t>(copy.attr.st_size);
     item->blocks = static_cast<uint64_t>(copy.attr.st_blocks);
     const timespec& mtime = copy.attr.st_mtim;
