@@ -1,0 +1,41 @@
+// px-launch experiment -xp N resume
+#include <memory>
+
+#include "launcher/clone.h"
+#include "launcher/describe.h"
+#include "launcher/local_cache.h"
+#include "launcher/session.h"
+
+namespace px::launcher {
+namespace {
+
+Done Resume(Context& context, const Session& session, const CloneOptions& options) {
+  if (session.copy_before) {
+    return Refuse(ExitCode::kUsage, "--copy goes with restart, not with resume",
+                  "px-launch experiment -xp NUMBER restart --copy");
+  }
+  PXL_ASSIGN(const catalog::Experiment source, ResolveExperiment(context, session));
+  PXL_ASSIGN(const catalog::Experiment clone, Clone(context, source, options));
+  WriteCachedExperiment(clone);
+  if (session.json) {
+    context.out() << ExperimentJson(clone, context.layout()).dump(2) << '\n';
+  } else {
+    context.out() << "Experiment was resumed with id " << clone.number << '\n';
+  }
+  return {};
+}
+
+}  // namespace
+
+void AddExperimentResume(CLI::App& experiment, Session& session) {
+  auto options = std::make_shared<CloneOptions>();
+  options->strategy = catalog::Strategy::kResume;
+  CLI::App* command = AddCommand(
+      experiment, session, "resume", "Go on in its outputs, as a new experiment.",
+      [options](Context& context, Session& s) { return Resume(context, s, *options); });
+  AddFiles(*command, options->files, "Overrides its polyaxonfile.");
+  command->add_flag("-u,--upload", options->upload, "Run the working directory's code.");
+  command->add_flag("--allow-fresh", options->allow_fresh, "Even if it saved nothing.");
+}
+
+}  // namespace px::launcher

@@ -1,0 +1,190 @@
+// px-launch run -f FILE
+#include <memory>
+
+#include "launcher/describe.h"
+#include "launcher/group_scheduler.h"
+#include "launcher/launch.h"
+#include "launcher/local_cache.h"
+#include "launcher/process.h"
+#include "launcher/reconcile.h"
+#include "launcher/session.h"
+#include "launcher/submit.h"
+
+namespace px::launcher {
+namespace {
+
+struct Options {
+  std::vector<std::string> files;
+  std::vector<std::string> params;
+  std::string name;
+  std::string description;
+  std::string tags;
+  int64_t ttl_s = 0;
+  bool upload = false;
+};
+
+std::string AlgorithmName(spec::Algorithm algorithm) {
+  switch (algorithm) {
+    case spec::Algorithm::kGrid:
+      return "grid";
+    case spec::Algorithm::kRandom:
+      return "random";
+    case spec::Algorithm::kHyperband:
+      return "hyperband";
+    case spec::Algorithm::kBo:
+      return "bo";
+  }
+  return "";
+}
+
+// The code to run: the working directory if it is the project's, or was asked for; else the project's newest snapshot.
+Outcome<std::string> ChooseCode(Context& context, const catalog::Project& project, bool upload) {
+  const auto here = ReadCachedProject();
+  const bool at_home = here && here->user == project.user && here->name == project.name;
+  if (upload || at_home) return SnapshotWorkingDirectory(context, project);
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  PXL_ASSIGN(std::string latest, catalog->LatestCode(project.id));
+  return latest;
+}
+
+Outcome<spec::Json> ReadSpec(const Options& options, spec::Marks& marks) {
+  std::vector<std::string> files = options.files;
+  if (files.empty()) {
+    auto found = spec::DefaultFile(".");
+    if (!found) {
+      return Refuse(ExitCode::kNotFound, "Polyaxonfile is not present in this directory",
+                    "px-launch init PROJECT, or name it with -f FILE");
+    }
+    files.push_back(std::move(*found));
+  }
+  PXL_ASSIGN(spec::Json raw, ReadSpecFiles(files, marks));
+  PXL_ASSIGN(const spec::Json params, spec::ParseParams(options.params, raw));
+  return spec::Merge(raw, params);
+}
+
+Done RunExperiment(Context& context, const Session& session, const Options& options,
+                   const spec::Json& raw, const spec::Marks& marks) {
+  PXL_ASSIGN(const spec::ExperimentSpec rendered, CheckRunnable(raw, marks));
+  PXL_ASSIGN(const catalog::Project project, ResolveProject(context, session));
+  PXL_TRY(Reconcile(context));
+  catalog::NewExperiment request;
+  request.project = project.id;
+  request.user = context.config().user;
+  request.name = options.name.empty() ? rendered.name : options.name;
+  request.description = options.description.empty() ? rendered.description : options.description;
+  request.tags = options.tags.empty() ? rendered.tags : SplitTags(options.tags);
+  request.raw_spec = Dump(raw);
+  ApplySpec(rendered, request);
+  request.ttl_s = options.ttl_s;
+  request.owner = Self();
+  if (!session.json) context.out() << "Creating an independent experiment.\n" << std::flush;
+  PXL_ASSIGN(request.code_snapshot, ChooseCode(context, project, options.upload));
+  PXL_ASSIGN(const catalog::Experiment experiment, Launch(context, request));
+  WriteCachedExperiment(experiment);
+  if (session.json) {
+    context.out() << spec::Json{{"id", experiment.number},
+                                {"uuid", experiment.uuid},
+                                {"unique_name", experiment.UniqueName()},
+                                {"outputs", context.layout().Outputs(experiment)},
+                                {"logs", context.layout().Log(experiment)}}
+                  << '\n';
+  } else {
+    context.out() << "Experiment `" << experiment.number << "` was created\n";
+  }
+  return {};
+}
+
+Outcome<std::vector<catalog::NewExperiment>> MakeMembers(Context& context,
+                                                         const spec::GroupSpec& group,
+                                                         const spec::Json& raw,
+                                                         const spec::Marks& marks,
+                                                         const Options& options) {
+  PXL_ASSIGN(const std::vector<spec::Json> suggestions, Suggestions(group));
+  std::vector<catalog::NewExperiment> members;
+  for (const spec::Json& suggestion : suggestions) {
+    const spec::Json member = spec::MemberSpec(raw, suggestion);
+    PXL_ASSIGN(const spec::ExperimentSpec rendered, CheckRunnable(member, marks));
+    catalog::NewExperiment request;
+    request.user = context.config().user;
+    request.tags = group.tags;
+    request.raw_spec = Dump(member);
+    request.ttl_s = options.ttl_s;
+    ApplySpec(rendered, request);
+    members.push_back(std::move(request));
+  }
+  return members;
+}
+
+Done RunGroup(Context& context, const Session& session, const Options& options,
+              const spec::Json& raw, const spec::Marks& marks) {
+  PXL_ASSIGN(const spec::GroupSpec group, spec::ParseGroup(raw, {.marks = &marks}));
+  PXL_ASSIGN(auto members, MakeMembers(context, group, raw, marks, options));
+  PXL_ASSIGN(const catalog::Project project, ResolveProject(context, session));
+  PXL_TRY(Reconcile(context));
+  if (!session.json) {
+    context.out() << "Creating an experiment group with the following definition:\n";
+    PrintSection(context.out(), "",
+                 {{"Search algorithm", AlgorithmName(group.algorithm)},
+                  {"Concurrency", group.concurrency == 1
+                                      ? "sequential runs"
+                                      : std::to_string(group.concurrency) + " concurrent runs"},
+                  {"Early stopping", group.early_stopping.empty() ? "deactivated" : "activated"},
+                  {"Experiment(s) to create", std::to_string(members.size())}});
+    context.out() << std::flush;
+  }
+  catalog::NewGroup request;
+  request.project = project.id;
+  request.user = context.config().user;
+  request.name = options.name.empty() ? group.name : options.name;
+  request.description = options.description.empty() ? group.description : options.description;
+  request.tags = options.tags.empty() ? group.tags : SplitTags(options.tags);
+  request.raw_spec = Dump(raw);
+  request.algorithm = AlgorithmName(group.algorithm);
+  request.concurrency = group.concurrency;
+  request.owner = Self();
+  PXL_ASSIGN(request.code_snapshot, ChooseCode(context, project, options.upload));
+  for (auto& member : members) member.code_snapshot = request.code_snapshot;
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  PXL_TRY(context.Outputs());
+  PXL_ASSIGN(const catalog::Group created, catalog->CreateGroup(request, members));
+  WriteCachedGroup(project, created);
+  PXL_TRY(StartScheduler(context, created));
+  if (session.json) {
+    context.out() << GroupJson(created).dump(2) << '\n';
+  } else {
+    context.out() << "Experiment group " << created.number << " was created\n";
+  }
+  return {};
+}
+
+Done Run(Context& context, const Session& session, const Options& options) {
+  spec::Marks marks;
+  PXL_ASSIGN(const spec::Json raw, ReadSpec(options, marks));
+  const auto problems = spec::Validate(raw, {.marks = &marks, .override_of = {}});
+  if (!problems.empty()) PXL_TRY(Status(Forward(spec::ToError(problems))));
+  if (raw.value("kind", "") == "group") return RunGroup(context, session, options, raw, marks);
+  return RunExperiment(context, session, options, raw, marks);
+}
+
+}  // namespace
+
+void AddRun(CLI::App& app, Session& session) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      AddCommand(app, session, "run", "Run a polyaxonfile.",
+                 [options](Context& context, Session& s) { return Run(context, s, *options); });
+  command->add_option("-p,--project", session.project, "PROJECT or USER/PROJECT.");
+  AddFiles(*command, options->files, "The polyaxonfile; later ones override earlier ones.");
+  command->add_option("-P,--params", options->params, "A declaration.")
+      ->type_name("NAME=VALUE")
+      ->expected(1)
+      ->take_all();
+  command->add_option("--name", options->name, "The experiment's name.");
+  command->add_option("--description", options->description, "What it is about.");
+  command->add_option("--tags", options->tags, "Comma separated.");
+  command->add_option("--ttl", options->ttl_s, "Stop it after that many seconds.")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("-u,--upload", options->upload, "Snapshot the working directory first.");
+}
+
+}  // namespace px::launcher

@@ -1,0 +1,155 @@
+#include "launcher/config.h"
+
+#include <pwd.h>
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+
+#include "launcher/files.h"
+#include "launcher/spec/problem.h"
+
+namespace px::launcher {
+namespace {
+
+using Values = std::map<std::string, std::string>;
+constexpr std::array<const char*, 6> kKeys{"store", "outputs", "logs", "user", "grace", "heartbeat"};
+
+std::string FromEnvironment(const char* name) {
+  const char* value = ::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+std::string HomeDirectory() {
+  const std::string home = FromEnvironment("HOME");
+  if (!home.empty()) return home;
+  const passwd* entry = ::getpwuid(::geteuid());
+  return entry == nullptr ? "/" : entry->pw_dir;
+}
+
+std::string LoginName() {
+  const passwd* entry = ::getpwuid(::geteuid());
+  return entry == nullptr ? std::to_string(::geteuid()) : entry->pw_name;
+}
+
+Done CheckKey(const std::string& key, const std::string& where) {
+  const std::vector<std::string> known(kKeys.begin(), kKeys.end());
+  if (std::find(known.begin(), known.end(), key) != known.end()) return {};
+  const std::string nearest = spec::NearestName(key, known);
+  return Refuse(ExitCode::kFailed, where + ": unknown key '" + key + "'",
+                nearest.empty() ? "known keys: store, outputs, logs, user, grace, heartbeat"
+                                : "did you mean '" + nearest + "'?");
+}
+
+Outcome<Values> ReadConfigFile(const std::string& path) {
+  Values values;
+  if (!PathExists(path)) return values;
+  try {
+    const YAML::Node root = YAML::LoadFile(path);
+    if (root.IsNull()) return values;
+    if (!root.IsMap()) return Refuse(ExitCode::kFailed, path + ": not a mapping of keys to values");
+    for (const auto& entry : root) {
+      const auto key = entry.first.as<std::string>();
+      PXL_TRY(CheckKey(key, path));
+      values[key] = entry.second.as<std::string>();
+    }
+  } catch (const YAML::Exception& error) {
+    return Refuse(ExitCode::kFailed, path + ": " + error.what());
+  }
+  return values;
+}
+
+std::string Absolute(std::string path) {
+  if (path.starts_with("~/")) path = HomeDirectory() + path.substr(1);
+  std::string text = std::filesystem::absolute(path).lexically_normal().string();
+  while (text.size() > 1 && text.back() == '/') text.pop_back();
+  return text;
+}
+
+Outcome<int> Milliseconds(const std::string& text, const std::string& key, int fallback) {
+  if (text.empty()) return fallback;
+  char* end = nullptr;
+  const double seconds = std::strtod(text.c_str(), &end);
+  if (end == text.c_str() || *end != '\0' || !(seconds >= 0) || seconds > 1e6) {
+    return Refuse(ExitCode::kFailed, "configuration: " + key + " is '" + text + "'",
+                  "give a number of seconds");
+  }
+  return static_cast<int>(seconds * 1000);
+}
+
+}  // namespace
+
+bool IsName(const std::string& name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return c == '-' || c == '_' || (c < 0x80 && std::isalnum(c) != 0);
+  });
+}
+
+Outcome<Config> LoadConfig(const Flags& flags) {
+  Config config;
+  config.home = FromEnvironment("PX_HOME");
+  if (config.home.empty()) config.home = HomeDirectory() + "/.local/share/px";
+  config.home = Absolute(config.home);
+  config.file = config.home + "/config.yml";
+  const std::string second = HomeDirectory() + "/.config/px/config.yml";
+  if (!PathExists(config.file) && PathExists(second)) config.file = second;
+  PXL_ASSIGN(const Values values, ReadConfigFile(config.file));
+
+  const auto choose = [&](const std::string& flag, const char* variable, const std::string& key,
+                          const std::string& fallback) {
+    if (!flag.empty()) return flag;
+    if (const std::string value = FromEnvironment(variable); !value.empty()) return value;
+    const auto found = values.find(key);
+    return found != values.end() && !found->second.empty() ? found->second : fallback;
+  };
+  config.store = Absolute(choose(flags.store, "PX_STORE", "store", config.home + "/store"));
+  config.outputs = Absolute(choose(flags.outputs, "PX_OUTPUTS", "outputs", config.home + "/outputs"));
+  config.logs = Absolute(choose(flags.logs, "PX_LOGS", "logs", config.home + "/logs"));
+  config.user = choose("", "PX_USER", "user", LoginName());
+  PXL_ASSIGN(config.grace_ms,
+             Milliseconds(choose("", "PX_GRACE", "grace", ""), "grace", config.grace_ms));
+  PXL_ASSIGN(config.heartbeat_ms,
+             Milliseconds(choose("", "PX_HEARTBEAT", "heartbeat", ""), "heartbeat",
+                          config.heartbeat_ms));
+  config.heartbeat_ms = std::max(config.heartbeat_ms, 10);
+  if (!IsName(config.user)) {
+    return Refuse(ExitCode::kFailed, "the user name '" + config.user +
+                                         "' has characters other than letters, digits, - and _",
+                  "set PX_USER to a plain name");
+  }
+  return config;
+}
+
+Environment Config::ToEnvironment() const {
+  return {{"PX_HOME", home},   {"PX_STORE", store},
+          {"PX_OUTPUTS", outputs}, {"PX_LOGS", logs},
+          {"PX_USER", user},   {"PX_GRACE", std::to_string(grace_ms / 1000.0)},
+          {"PX_HEARTBEAT", std::to_string(heartbeat_ms / 1000.0)}};
+}
+
+Done WriteConfig(const Config& config, const std::map<std::string, std::string>& changes) {
+  PXL_ASSIGN(Values values, ReadConfigFile(config.file));
+  for (const auto& [key, value] : changes) {
+    PXL_TRY(CheckKey(key, "config"));
+    if (key == "grace" || key == "heartbeat") PXL_TRY(Milliseconds(value, key, 0));
+    if (key == "user" && !value.empty() && !IsName(value)) {
+      return Refuse(ExitCode::kFailed, "'" + value + "' is no user name",
+                    "use letters, digits, - and _");
+    }
+    if (value.empty()) {
+      values.erase(key);
+    } else {
+      values[key] = value;
+    }
+  }
+  YAML::Emitter text;
+  text << values;
+  PXL_TRY(MakeDirs(ParentOf(config.file)));
+  PXL_TRY(WriteFile(config.file, std::string(text.c_str()) + "\n"));
+  return {};
+}
+
+}  // namespace px::launcher

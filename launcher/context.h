@@ -1,0 +1,52 @@
+// Context: what a command works with; made once in main, opened as far as the command needs it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <ostream>
+
+#include "base/clock.h"
+#include "catalog/catalog.h"
+#include "launcher/config.h"
+#include "launcher/outputs_fs.h"
+#include "launcher/paths.h"
+
+namespace px::launcher {
+
+// Makes the filesystem ready for use (mounts it) and gives it.
+using OutputsFsFactory = std::function<Outcome<std::unique_ptr<OutputsFs>>(const Config&)>;
+
+class Context {
+ public:
+  Context(Config config, OutputsFsFactory factory, std::ostream& out, std::ostream& err)
+      : config_(std::move(config)),
+        layout_(config_.outputs, config_.logs),
+        factory_(std::move(factory)),
+        out_(&out),
+        err_(&err) {}
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  const Config& config() const { return config_; }
+  const Layout& layout() const { return layout_; }
+  Clock& clock() { return clock_; }
+  std::ostream& out() { return *out_; }
+  std::ostream& err() { return *err_; }
+
+  // Opened at the first call; the pointer stays valid as long as the context.
+  Outcome<catalog::Catalog*> Catalog();
+  Outcome<OutputsFs*> Outputs();
+
+ private:
+  Config config_;
+  Layout layout_;
+  OutputsFsFactory factory_;
+  std::ostream* out_;
+  std::ostream* err_;
+  SystemClock clock_;
+  std::optional<catalog::Catalog> catalog_;
+  std::unique_ptr<OutputsFs> outputs_;
+};
+
+}  // namespace px::launcher

@@ -1,0 +1,21 @@
+// The scheduler of a group: one process that starts the group's experiments, so many at a time, until all have ended.
+//
+// All it knows is in the catalog, so it may be killed and started again at any moment (reconcile.h does so).
+#pragma once
+
+#include "launcher/context.h"
+#include "launcher/spec/group.h"
+
+namespace px::launcher {
+
+// Starts the scheduler of a group owned by this process; returns once it has taken over.
+Done StartScheduler(Context& context, const catalog::Group& group);
+
+// The scheduler's whole life; the exit code.
+int ScheduleGroup(Context& context, catalog::GroupId id, int64_t starter_pid,
+                  int64_t starter_ticks);
+
+// What a group's algorithm wants to try. Refuses algorithms that need results to go on.
+Outcome<std::vector<spec::Json>> Suggestions(const spec::GroupSpec& group);
+
+}  // namespace px::launcher

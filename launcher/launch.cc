@@ -1,0 +1,100 @@
+#include "launcher/launch.h"
+
+#include <unistd.h>
+
+#include "base/log.h"
+#include "launcher/files.h"
+#include "launcher/process.h"
+#include "launcher/supervisor.h"
+
+namespace px::launcher {
+namespace {
+
+using catalog::Experiment;
+using catalog::Strategy;
+
+Done PrepareOutputs(Context& context, const Experiment& experiment) {
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  const Layout& layout = context.layout();
+  const std::string own = layout.OwnOutputs(experiment);
+  const std::string used = layout.Outputs(experiment);
+  catalog::Inherited inherited;
+  if (experiment.is_resume()) {
+    inherited.snapshot = SnapshotBefore(experiment.number, 1);
+    PXL_TRY(outputs->Snapshot(used, inherited.snapshot));
+    PXL_TRY(MakeDirs(ParentOf(own)));
+    if (::symlink(RelativeTo(own, used).c_str(), own.c_str()) != 0) {
+      PXL_TRY(Status(FailErrno("link " + own)));
+    }
+  } else if (experiment.strategy == Strategy::kCopy) {
+    PXL_ASSIGN(const Experiment source, catalog->GetExperiment(experiment.original));
+    PXL_TRY(outputs->CloneVolume(layout.Outputs(source), own, /*read_only=*/false));
+  } else {
+    PXL_TRY(outputs->CreateVolume(own));
+    return {};
+  }
+  PXL_ASSIGN(const VolumeUsage usage, outputs->Usage(used));
+  inherited.files = static_cast<int64_t>(usage.entries);
+  inherited.bytes = static_cast<int64_t>(usage.logical_bytes);
+  PXL_TRY(catalog->SetInherited(experiment.id, inherited));
+  return {};
+}
+
+// Best effort: what stays behind is harmless, and `delete` removes it.
+void RemoveWhatWasMade(Context& context, const Experiment& experiment) {
+  auto outputs = context.Outputs();
+  if (!outputs) return;
+  const Layout& layout = context.layout();
+  const std::string own = layout.OwnOutputs(experiment);
+  if (experiment.is_resume()) {
+    if (const auto removed = RemoveFile(own); !removed) LogWarn("{}", removed.error().ToString());
+  }
+  for (const std::string& volume : {own, layout.RunDir(experiment)}) {
+    if (!(*outputs)->Exists(volume).value_or(false)) continue;
+    if (const auto dropped = (*outputs)->Drop(volume); !dropped) {
+      LogWarn("{}", dropped.error().ToString());
+    }
+  }
+}
+
+}  // namespace
+
+Done PrepareVolumes(Context& context, const Experiment& experiment) {
+  PXL_TRY(PrepareOutputs(context, experiment));
+  if (experiment.code_snapshot.empty()) return {};
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  PXL_TRY(outputs->CloneVolume(context.layout().Code(experiment),
+                               context.layout().RunDir(experiment), /*read_only=*/false));
+  return {};
+}
+
+Done StartSupervisor(Context& context, const Experiment& experiment) {
+  const Status started =
+      StartDetached(SuperviseArguments(experiment.id), context.config().ToEnvironment(),
+                    context.layout().SupervisorLog(experiment));
+  if (!started) return Refuse(started.error(), "cannot start the supervisor");
+  return {};
+}
+
+Done PrepareAndStart(Context& context, const Experiment& experiment) {
+  Done done = PrepareVolumes(context, experiment);
+  if (done) done = StartSupervisor(context, experiment);
+  if (done) return {};
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  const Status marked =
+      catalog->SetState(experiment.id, catalog::State::kFailed, "not started: " + done.error().message);
+  if (marked) RemoveWhatWasMade(context, experiment);
+  return done;
+}
+
+Outcome<Experiment> Launch(Context& context, const catalog::NewExperiment& request) {
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  // Mounted before anything is recorded: no mount, no row.
+  PXL_TRY(context.Outputs());
+  PXL_ASSIGN(const Experiment experiment, catalog->CreateExperiment(request));
+  PXL_TRY(PrepareAndStart(context, experiment));
+  return experiment;
+}
+
+}  // namespace px::launcher

@@ -1,0 +1,40 @@
+// OutputsFs: the few things the launcher asks of the filesystem that holds outputs and code.
+//
+// The real one (px_outputs_fs.h) asks the px filesystem through ioctls on the mount; tests have one on plain directories.
+// Paths are absolute. May be called from any thread. Whatever returned success survives a kill of the daemon.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace px::launcher {
+
+struct VolumeUsage {
+  uint64_t entries = 0;  // files, directories and others below the volume's root
+  uint64_t logical_bytes = 0;
+  uint64_t exclusive_bytes = 0;  // on disk, held by this volume alone
+  uint64_t shared_bytes = 0;     // on disk, also held by others
+};
+
+class OutputsFs {
+ public:
+  virtual ~OutputsFs() = default;
+
+  // A new, empty volume; its parent directories are made. EEXIST.
+  virtual Status CreateVolume(const std::string& path) = 0;
+  // `destination` becomes a volume with the content of `source` at one moment, atomically. ENOENT, EEXIST.
+  virtual Status CloneVolume(const std::string& source, const std::string& destination,
+                             bool read_only) = 0;
+  // Keeps the volume's content as PATH/.snapshots/NAME, read-only. EEXIST.
+  virtual Status Snapshot(const std::string& path, const std::string& name) = 0;
+  virtual Status DropSnapshot(const std::string& path, const std::string& name) = 0;
+  // Removes a volume whole, snapshots included. ENOENT, EBUSY while a file in it is open.
+  virtual Status Drop(const std::string& path) = 0;
+  virtual Result<VolumeUsage> Usage(const std::string& path) = 0;
+  // True if `path` is a volume (a link to one is not).
+  virtual Result<bool> Exists(const std::string& path) = 0;
+};
+
+}  // namespace px::launcher

@@ -1,0 +1,23 @@
+// The px filesystem as the launcher's OutputsFs, through the ioctls of uapi/px_ioctl.h.
+#pragma once
+
+#include "launcher/outputs_fs.h"
+
+namespace px::launcher {
+
+class PxOutputsFs final : public OutputsFs {
+ public:
+  Status CreateVolume(const std::string& path) override;
+  Status CloneVolume(const std::string& source, const std::string& destination,
+                     bool read_only) override;
+  Status Snapshot(const std::string& path, const std::string& name) override;
+  Status DropSnapshot(const std::string& path, const std::string& name) override;
+  Status Drop(const std::string& path) override;
+  Result<VolumeUsage> Usage(const std::string& path) override;
+  Result<bool> Exists(const std::string& path) override;
+};
+
+// True if a px filesystem answers at `path`.
+bool IsPxMount(const std::string& path);
+
+}  // namespace px::launcher

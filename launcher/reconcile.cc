@@ -1,0 +1,90 @@
+#include "launcher/reconcile.h"
+
+#include "base/log.h"
+#include "launcher/group_scheduler.h"
+#include "launcher/job_group.h"
+#include "launcher/metrics_file.h"
+#include "launcher/process.h"
+
+namespace px::launcher {
+namespace {
+
+using catalog::Experiment;
+using catalog::State;
+
+constexpr int64_t kElsewhereNs = int64_t{180} * 1'000'000'000;
+
+// Why nobody answers for it any more; empty if somebody does.
+std::string WhyDead(const Experiment& experiment, const std::vector<catalog::Run>& runs,
+                    int64_t now) {
+  const ProcessIdentity& owner = experiment.owner;
+  switch (LivenessOf(owner)) {
+    case Liveness::kAlive:
+      return "";
+    case Liveness::kElsewhere: {
+      const int64_t seen = runs.empty() ? experiment.updated_at : runs.back().heartbeat_at;
+      if (now - seen < kElsewhereNs) return "";
+      return "the machine " + owner.host + " was not heard of for " +
+             std::to_string((now - seen) / 1'000'000'000) + " s";
+    }
+    case Liveness::kDead:
+      break;
+  }
+  if (owner.boot_id != Self().boot_id) return "the machine was restarted";
+  if (runs.empty()) return "px-launch (pid " + std::to_string(owner.pid) + ") died while starting it";
+  return "its supervisor (pid " + std::to_string(owner.pid) + ") died";
+}
+
+Done End(Context& context, catalog::Catalog& catalog, const Experiment& experiment,
+         const std::vector<catalog::Run>& runs, const std::string& why) {
+  for (const catalog::Run& run : runs) {
+    if (run.finished_at != 0) continue;
+    const JobGroup leftovers = JobGroup::Adopt(run.GroupName(), run.cgroup);
+    leftovers.KillAll();
+    leftovers.Remove();
+    PXL_TRY(catalog.FinishRun(run.id, {.exit_code = {}, .signal = {}, .reason = why}));
+  }
+  PXL_TRY(IngestMetrics(catalog, context.clock(), experiment.id,
+                        context.layout().MetricsFile(experiment)));
+  const bool stopped = experiment.stop_requested_at != 0;
+  PXL_TRY(catalog.SetState(experiment.id, stopped ? State::kStopped : State::kFailed,
+                           stopped ? "stopped on request; " + why : why));
+  return {};
+}
+
+// A group's scheduler keeps nothing to itself: another one goes on where it stopped.
+Done ReviveGroups(Context& context, catalog::Catalog& catalog) {
+  PXL_ASSIGN(const auto groups, catalog.UnfinishedGroups());
+  for (const catalog::Group& group : groups) {
+    if (LivenessOf(group.owner) != Liveness::kDead) continue;
+    if (!catalog.TakeOverGroup(group.id, group.owner, Self())) continue;
+    if (const Done started = StartScheduler(context, group); !started) {
+      LogWarn("group {}: {}", group.number, started.error().message);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Done Reconcile(Context& context) {
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  PXL_ASSIGN(const auto unfinished, catalog->Unfinished());
+  const timespec time = context.clock().Now();
+  const int64_t now = static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  for (const Experiment& experiment : unfinished) {
+    // Nobody's yet: an experiment that waits in its group, whose scheduler answers for it.
+    if (experiment.owner.pid == 0) continue;
+    PXL_ASSIGN(const auto runs, catalog->Runs(experiment.id));
+    const std::string why = WhyDead(experiment, runs, now);
+    if (why.empty()) continue;
+    // Only one process gets it; for the others there is nothing left to do.
+    if (!catalog->TakeOver(experiment.id, experiment.owner, Self())) continue;
+    if (const Done ended = End(context, *catalog, experiment, runs, why); !ended) {
+      LogWarn("experiment {}: {}", experiment.number, ended.error().message);
+    }
+  }
+  return ReviveGroups(context, *catalog);
+}
+
+}  // namespace px::launcher

@@ -1,0 +1,67 @@
+// Session: one command line being read. Commands declare themselves on it; parsing picks one action.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "launcher/context.h"
+
+namespace px::launcher {
+
+struct Session {
+  Flags flags;
+  bool json = false;
+  bool verbose = false;
+  std::string project;  // -p of the command in use
+  int64_t experiment = 0;
+  int64_t group = 0;
+  bool copy_before = false;  // `experiment --copy restart`, as the documentation prints it
+  // What was asked for; set by the parser.
+  std::function<Done(Context&)> action;
+};
+
+using Action = std::function<Done(Context&, Session&)>;
+
+// A sub-command that does `action` when it is the one on the command line.
+CLI::App* AddCommand(CLI::App& parent, Session& session, const std::string& name,
+                     const std::string& help, Action action);
+// Options that several commands share.
+void AddYes(CLI::App& command, bool& yes);
+void AddFiles(CLI::App& command, std::vector<std::string>& files, const std::string& help);
+
+// ---- What -p, -xp and -g mean ----
+Outcome<catalog::Project> ResolveProject(Context& context, const Session& session);
+// After reconciliation, so that its state is true.
+Outcome<catalog::Experiment> ResolveExperiment(Context& context, const Session& session);
+Outcome<catalog::Group> ResolveGroup(Context& context, const Session& session);
+
+// Asks on the terminal; true for y or yes. End of input is a Failure ("Aborted!").
+Outcome<bool> Confirm(Context& context, const std::string& question);
+
+// "a,b" to its parts, blanks trimmed, empty ones left out.
+std::vector<std::string> SplitTags(const std::string& text);
+
+// One function per command file declares its commands.
+void AddInit(CLI::App& app, Session& session);
+void AddRun(CLI::App& app, Session& session);
+void AddCheck(CLI::App& app, Session& session);
+void AddUpload(CLI::App& app, Session& session);
+void AddConfig(CLI::App& app, Session& session);
+void AddProject(CLI::App& app, Session& session);
+void AddGroup(CLI::App& app, Session& session);
+void AddExperimentGet(CLI::App& experiment, Session& session);
+void AddExperimentStatuses(CLI::App& experiment, Session& session);
+void AddExperimentLogs(CLI::App& experiment, Session& session);
+void AddExperimentOutputs(CLI::App& experiment, Session& session);
+void AddExperimentStop(CLI::App& experiment, Session& session);
+void AddExperimentUpdate(CLI::App& experiment, Session& session);
+void AddExperimentDelete(CLI::App& experiment, Session& session);
+void AddExperimentResume(CLI::App& experiment, Session& session);
+void AddExperimentRestart(CLI::App& experiment, Session& session);
+void AddExperimentMetrics(CLI::App& experiment, Session& session);
+void AddExperimentResources(CLI::App& experiment, Session& session);
+void AddExperimentCode(CLI::App& experiment, Session& session);
+
+}  // namespace px::launcher

@@ -1,0 +1,266 @@
+#include "launcher/supervisor.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <thread>
+
+#include "base/log.h"
+#include "launcher/attempt.h"
+#include "launcher/files.h"
+#include "launcher/gpus.h"
+#include "launcher/job_env.h"
+#include "launcher/metrics_file.h"
+#include "launcher/process.h"
+#include "launcher/spec/spec.h"
+
+namespace px::launcher {
+namespace {
+
+using catalog::Experiment;
+using catalog::State;
+
+// SIGCHLD, SIGTERM and SIGINT come as reads of the descriptor; a closed terminal or pipe is no reason to end.
+Result<UniqueFd> TakeOverSignals() {
+  ::signal(SIGHUP, SIG_IGN);
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGCHLD, SIGTERM, SIGINT}) ::sigaddset(&set, signal);
+  if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return FailErrno("sigprocmask");
+  UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return FailErrno("signalfd");
+  return fd;
+}
+
+class Supervisor {
+ public:
+  Supervisor(Context& context, catalog::Catalog& catalog, Experiment experiment, UniqueFd signals)
+      : context_(context),
+        catalog_(catalog),
+        experiment_(std::move(experiment)),
+        signals_(std::move(signals)) {}
+
+  void Run() {
+    const Done done = RunToTheEnd();
+    if (!done) Finish(State::kFailed, done.error().message);
+  }
+
+ private:
+  Done RunToTheEnd() {
+    PXL_ASSIGN(const spec::Json raw, spec::ReadText(experiment_.raw_spec, "experiment.json"));
+    PXL_ASSIGN(spec_, spec::Render(raw));
+    if (experiment_.is_resume()) Enter(State::kResuming, "");
+    Enter(State::kScheduled, "");
+    PXL_ASSIGN(const bool go, WaitForGpus());
+    if (!go) return {};
+    PXL_ASSIGN(ConsoleLogWriter log,
+               ConsoleLogWriter::Open(context_.layout().Log(experiment_),
+                                      context_.layout().LogIndex(experiment_), context_.clock()));
+    for (int64_t restarts = 0;; ++restarts) {
+      PXL_ASSIGN(const AttemptEnd end, RunOnce(log));
+      if (end.verdict == Verdict::kStopped) return Finish(State::kStopped, end.run.reason);
+      if (end.verdict == Verdict::kSucceeded) return Finish(State::kSucceeded, end.run.reason);
+      if (restarts >= experiment_.max_restarts) return Finish(State::kFailed, end.run.reason);
+      const auto pause = std::chrono::seconds(std::min<int64_t>(int64_t{1} << std::min<int64_t>(restarts, 6), 60));
+      Enter(State::kWarning, "attempt " + std::to_string(restarts + 1) + " failed: " +
+                                 end.run.reason + "; starting again in " +
+                                 std::to_string(pause.count()) + " s");
+      if (StopWithin(pause)) return Finish(State::kStopped, "stopped on request between attempts");
+    }
+  }
+
+  Outcome<AttemptEnd> RunOnce(ConsoleLogWriter& log) {
+    PXL_ASSIGN(const auto earlier, catalog_.Runs(experiment_.id));
+    const bool again = !earlier.empty();
+    if (again) PXL_TRY(SnapshotForAttempt(static_cast<int64_t>(earlier.size()) + 1));
+    JobLimits limits{.memory_mib = spec_.environment.resources.memory.limits,
+                     .cpus = spec_.environment.resources.cpu.limits};
+    // The run's row comes first and holds its name: whatever is made after it can be found and ended.
+    PXL_ASSIGN(const catalog::Run run, catalog_.StartRun(experiment_.id));
+    const JobGroup group = JobGroup::Create(run.GroupName(), limits);
+    PXL_TRY(catalog_.SetContainment(run.id, group.Description(), group.Cgroup()));
+    Enter(State::kStarting, group.Description());
+
+    JobCommand command{.command = spec_.cmd, .directory = Directory(), .environment = {}};
+    PXL_ASSIGN(command.environment, MakeEnvironment());
+    command.environment.emplace_back("PX_JOB", run.GroupName());
+    const AttemptOptions options{
+        .grace_ms = context_.config().grace_ms,
+        .tick_ms = context_.config().heartbeat_ms,
+        .ttl_s = experiment_.ttl_s,
+        .signal_fd = signals_.get(),
+        .on_tick = [&] { return Tick(run.id); },
+        .on_started = [&](pid_t pid) { Started(run.id, pid); },
+    };
+    auto end = RunAttempt(command, group, log, options);
+    group.Remove();
+    if (!end) {
+      Record(catalog_.FinishRun(run.id, {.exit_code = {}, .signal = {}, .reason = end.error().ToString()}));
+      return Refuse(end.error(), "cannot start the job");
+    }
+    Ingest();
+    Record(catalog_.FinishRun(run.id, end->run));
+    return *end;
+  }
+
+  std::string Directory() const {
+    const std::string code = context_.layout().RunDir(experiment_);
+    return experiment_.code_snapshot.empty() ? context_.layout().Outputs(experiment_) : code;
+  }
+
+  Done SnapshotForAttempt(int64_t attempt) {
+    PXL_ASSIGN(OutputsFs * outputs, context_.Outputs());
+    PXL_TRY(outputs->Snapshot(context_.layout().Outputs(experiment_),
+                              SnapshotBefore(experiment_.number, attempt)));
+    return {};
+  }
+
+  Outcome<Environment> MakeEnvironment() {
+    PXL_ASSIGN(const catalog::Project project, catalog_.GetProject(experiment_.project));
+    JobEnvironmentInput input{.experiment = &experiment_,
+                              .project = &project,
+                              .group_uuid = {},
+                              .spec = &spec_,
+                              .layout = &context_.layout(),
+                              .gpus = gpus_,
+                              .hide_gpus = hide_gpus_,
+                              .referenced_outputs = {}};
+    if (experiment_.group) {
+      PXL_ASSIGN(const catalog::Group group, catalog_.GetGroup(experiment_.group));
+      input.group_uuid = group.uuid;
+    }
+    for (const spec::Json& reference : spec_.environment.outputs_experiments) {
+      if (!reference.is_number_integer()) continue;
+      PXL_ASSIGN(const Experiment other,
+                 catalog_.FindExperiment(experiment_.project, reference.get<int64_t>()));
+      input.referenced_outputs.push_back(context_.layout().Outputs(other));
+    }
+    return JobEnvironment(input);
+  }
+
+  // False if it ended (stopped, or never to be scheduled) while it waited.
+  Outcome<bool> WaitForGpus() {
+    const std::vector<std::string> present = PresentGpus();
+    hide_gpus_ = !present.empty();
+    if (experiment_.gpus == 0) return true;
+    if (experiment_.gpus > static_cast<int64_t>(present.size())) {
+      Enter(State::kUnschedulable, TooFewGpus(experiment_.gpus, present.size()));
+      PXL_TRY(Finish(State::kFailed, TooFewGpus(experiment_.gpus, present.size())));
+      return false;
+    }
+    while (true) {
+      PXL_ASSIGN(gpus_, catalog_.LeaseGpus(experiment_.id, present, experiment_.gpus));
+      if (!gpus_.empty()) return true;
+      if (StopWithin(std::chrono::milliseconds(context_.config().heartbeat_ms))) {
+        PXL_TRY(Finish(State::kStopped, "stopped on request while it waited for GPUs"));
+        return false;
+      }
+    }
+  }
+
+  // Waits; true as soon as a stop is asked for.
+  bool StopWithin(std::chrono::milliseconds time) {
+    const auto until = std::chrono::steady_clock::now() + time;
+    while (true) {
+      const auto now = catalog_.GetExperiment(experiment_.id);
+      if (now && now->stop_requested_at != 0) return true;
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+          until - std::chrono::steady_clock::now());
+      if (left.count() <= 0) return false;
+      pollfd fd{signals_.get(), POLLIN, 0};
+      if (::poll(&fd, 1, static_cast<int>(left.count())) > 0) {
+        signalfd_siginfo info{};
+        while (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
+          if (info.ssi_signo != SIGCHLD) return true;
+        }
+      }
+    }
+  }
+
+  void Started(catalog::RunId run, pid_t pid) {
+    if (const auto job = Identify(pid)) Record(catalog_.SetJob(run, *job));
+    Enter(State::kRunning, "");
+  }
+
+  bool Tick(catalog::RunId run) {
+    Ingest();
+    const auto stop = catalog_.Heartbeat(experiment_.id, run);
+    if (!stop) LogWarn("heartbeat: {}", stop.error().ToString());
+    return stop && *stop;
+  }
+
+  void Ingest() {
+    Record(IngestMetrics(catalog_, context_.clock(), experiment_.id,
+                         context_.layout().MetricsFile(experiment_)));
+  }
+
+  // Progress that could not be written down is no reason to end a job.
+  void Enter(State state, const std::string& message) {
+    Record(catalog_.SetState(experiment_.id, state, message));
+  }
+  static void Record(const Status& status) {
+    if (!status) LogWarn("{}", status.error().ToString());
+  }
+
+  // The end must be written down: a full disk or a locked catalog is waited for.
+  Done Finish(State state, const std::string& message) {
+    constexpr int kTries = 60;
+    for (int i = 0; i < kTries; ++i) {
+      const Status written = catalog_.SetState(experiment_.id, state, message);
+      if (written || written.error().code() == EINVAL) break;
+      LogError("cannot record the end: {}", written.error().ToString());
+      std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
+    return {};
+  }
+
+  Context& context_;
+  catalog::Catalog& catalog_;
+  Experiment experiment_;
+  UniqueFd signals_;
+  spec::ExperimentSpec spec_;
+  std::vector<std::string> gpus_;
+  bool hide_gpus_ = false;
+};
+
+}  // namespace
+
+std::vector<std::string> SuperviseArguments(catalog::ExperimentId id) {
+  const ProcessIdentity self = Self();
+  return {"px-launch", "--supervise", std::to_string(id.value), std::to_string(self.pid),
+          std::to_string(self.start_ticks)};
+}
+
+int Supervise(Context& context, catalog::ExperimentId id, int64_t starter_pid,
+              int64_t starter_ticks) {
+  ::prctl(PR_SET_NAME, "px-supervisor");
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  auto signals = TakeOverSignals();
+  auto catalog = context.Catalog();
+  if (!signals || !catalog) {
+    ReportReady(signals ? catalog.error().message : signals.error().ToString());
+    return 1;
+  }
+  ProcessIdentity starter = Self();
+  starter.pid = starter_pid;
+  starter.start_ticks = starter_ticks;
+  const Status taken = (*catalog)->TakeOver(id, starter, Self());
+  auto experiment = (*catalog)->GetExperiment(id);
+  if (!taken || !experiment) {
+    ReportReady(taken ? experiment.error().ToString() : taken.error().ToString());
+    return 1;
+  }
+  ReportReady();
+  Supervisor(context, **catalog, std::move(*experiment), std::move(*signals)).Run();
+  return 0;
+}
+
+}  // namespace px::launcher

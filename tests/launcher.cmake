@@ -1,0 +1,34 @@
+# Tests of the catalog and the launcher. Those named in LAUNCHER_E2E run real jobs, on plain directories and on a mount.
+px_test(catalog_test unit launcher/catalog_test.cc)
+target_link_libraries(catalog_test PRIVATE px_catalog px_base)
+
+add_library(px_launcher_testing STATIC testing/dir_outputs_fs.cc)
+target_link_libraries(px_launcher_testing PUBLIC px_launcher)
+
+# px-launch on plain directories instead of a mount.
+add_executable(px-launch-plain testing/px_launch_plain.cc)
+target_link_libraries(px-launch-plain PRIVATE px_launcher_testing)
+
+px_test(launcher_unit_test launcher
+  launcher/args_test.cc
+  launcher/console_log_test.cc
+  launcher/job_group_test.cc
+  launcher/sync_tree_test.cc
+)
+target_link_libraries(launcher_unit_test PRIVATE px_launcher_testing)
+
+px_test(launcher_e2e_test launcher
+  launcher/launcher_fixture.cc
+  launcher/bad_input_test.cc
+  launcher/clone_test.cc
+  launcher/group_test.cc
+  launcher/run_test.cc
+  launcher/supervisor_test.cc
+)
+target_link_libraries(launcher_e2e_test PRIVATE px_launcher_testing)
+target_compile_definitions(launcher_e2e_test PRIVATE
+  PX_LAUNCH_PROGRAM="$<TARGET_FILE:px-launch>"
+  PX_LAUNCH_PLAIN_PROGRAM="$<TARGET_FILE:px-launch-plain>"
+  PX_FS_PROGRAM="$<TARGET_FILE:px-fs>"
+)
+add_dependencies(launcher_e2e_test px-launch px-launch-plain px-fs)

@@ -1,0 +1,194 @@
+#include "catalog/catalog.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+namespace px::catalog {
+namespace {
+
+class CatalogTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "px-catalog-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    project_ = Open().CreateProject("user", "demo", "")->id;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::string Path() const { return directory_ + "/catalog.db"; }
+  Catalog Open() { return std::move(*Catalog::Open(Path(), clock_)); }
+
+  NewExperiment Request(Strategy strategy = Strategy::kNone, ExperimentId original = {}) const {
+    NewExperiment request;
+    request.project = project_;
+    request.user = "user";
+    request.strategy = strategy;
+    request.original = original;
+    request.raw_spec = "{}";
+    request.rendered_spec = "{}";
+    request.owner = {.host = "h", .boot_id = "b", .pid = 1, .start_ticks = 2};
+    return request;
+  }
+  Experiment Make(Strategy strategy = Strategy::kNone, ExperimentId original = {}) {
+    auto made = Open().CreateExperiment(Request(strategy, original));
+    EXPECT_TRUE(made) << made.error().ToString();
+    return *made;
+  }
+  void End(const Experiment& experiment, State state = State::kSucceeded) {
+    EXPECT_TRUE(Open().SetState(experiment.id, state, ""));
+  }
+
+  std::string directory_;
+  SystemClock clock_;
+  ProjectId project_;
+};
+
+TEST_F(CatalogTest, NumbersCountPerProject) {
+  const ProjectId other = Open().CreateProject("user", "other", "")->id;
+  EXPECT_EQ(Make().number, 1);
+  EXPECT_EQ(Make().number, 2);
+  NewExperiment request = Request();
+  request.project = other;
+  EXPECT_EQ(Open().CreateExperiment(request)->number, 1);
+}
+
+TEST_F(CatalogTest, ADeletedNumberIsNeverGivenAgain) {
+  const Experiment first = Make();
+  End(first);
+  EXPECT_TRUE(Open().DeleteExperiment(first.id));
+  EXPECT_EQ(Make().number, 2);
+}
+
+TEST_F(CatalogTest, GroupMembersTakeNumbersOfTheProject) {
+  Make();
+  NewGroup request;
+  request.project = project_;
+  request.user = "user";
+  request.raw_spec = "{}";
+  request.algorithm = "grid";
+  const auto group = Open().CreateGroup(request, {Request(), Request()});
+  ASSERT_TRUE(group) << group.error().ToString();
+  EXPECT_EQ(group->number, 1);
+  EXPECT_EQ(Make().number, 4);
+  const auto member = Open().FindExperiment(project_, 3);
+  EXPECT_EQ(member->group_number, 1);
+  EXPECT_EQ(member->UniqueName(), "user.demo.1.3");
+}
+
+TEST_F(CatalogTest, AResumeOfAResumePointsToTheRoot) {
+  const Experiment root = Make();
+  End(root);
+  const Experiment second = Make(Strategy::kResume, root.id);
+  End(second);
+  const Experiment third = Make(Strategy::kResume, second.id);
+  EXPECT_EQ(third.original, root.id);
+  EXPECT_EQ(third.original_number, 1);
+  EXPECT_EQ(third.root, root.id);
+  End(third);
+  const Experiment copy = Make(Strategy::kCopy, third.id);
+  EXPECT_EQ(copy.original, third.id);
+  EXPECT_EQ(copy.root, copy.id);
+}
+
+TEST_F(CatalogTest, OnlyOneUsesTheOutputsAtATime) {
+  const Experiment root = Make();
+  EXPECT_EQ(Open().CreateExperiment(Request(Strategy::kResume, root.id)).error().code(), EBUSY);
+  End(root);
+  // Several at once: one wins.
+  std::atomic<int> made = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      Catalog catalog = Open();
+      made += catalog.CreateExperiment(Request(Strategy::kResume, root.id)) ? 1 : 0;
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(made, 1);
+}
+
+TEST_F(CatalogTest, ADoneStateIsFinal) {
+  const Experiment experiment = Make();
+  End(experiment, State::kFailed);
+  for (const State state : {State::kStopped, State::kRunning, State::kSucceeded, State::kCreated}) {
+    EXPECT_EQ(Open().SetState(experiment.id, state, "").error().code(), EINVAL);
+  }
+  EXPECT_EQ(Open().GetExperiment(experiment.id)->state, State::kFailed);
+  EXPECT_EQ(Open().Statuses(experiment.id)->size(), 2U);
+}
+
+TEST_F(CatalogTest, OnlyOneProcessTakesOver) {
+  const Experiment experiment = Make();
+  const ProcessIdentity mine{.host = "h", .boot_id = "b", .pid = 7, .start_ticks = 8};
+  EXPECT_TRUE(Open().TakeOver(experiment.id, experiment.owner, mine));
+  EXPECT_EQ(Open().TakeOver(experiment.id, experiment.owner, mine).error().code(), EBUSY);
+  EXPECT_EQ(Open().GetExperiment(experiment.id)->owner, mine);
+}
+
+TEST_F(CatalogTest, DeletingTheOriginalKeepsItsCopies) {
+  const Experiment original = Make();
+  End(original);
+  const Experiment copy = Make(Strategy::kCopy, original.id);
+  EXPECT_TRUE(Open().DeleteExperiment(original.id));
+  const auto kept = Open().GetExperiment(copy.id);
+  EXPECT_FALSE(kept->original);
+  EXPECT_EQ(kept->original_number, 1);
+}
+
+TEST_F(CatalogTest, GpusAreLeasedOnceAndInOrder) {
+  NewExperiment request = Request();
+  request.gpus = 2;
+  const std::vector<std::string> gpus{"GPU-a", "GPU-b", "GPU-c"};
+  Catalog catalog = Open();
+  const Experiment first = *catalog.CreateExperiment(request);
+  const Experiment second = *catalog.CreateExperiment(request);
+  request.gpus = 1;
+  const Experiment third = *catalog.CreateExperiment(request);
+  for (const auto& e : {first, second, third}) {
+    ASSERT_TRUE(catalog.SetState(e.id, State::kScheduled, ""));
+  }
+  EXPECT_EQ(*catalog.LeaseGpus(first.id, gpus, 2), (std::vector<std::string>{"GPU-a", "GPU-b"}));
+  EXPECT_TRUE(catalog.LeaseGpus(second.id, gpus, 2)->empty());
+  // One is free, but the second has waited longer.
+  EXPECT_TRUE(catalog.LeaseGpus(third.id, gpus, 1)->empty());
+  End(first);
+  EXPECT_EQ(catalog.LeaseGpus(second.id, gpus, 2)->size(), 2U);
+  EXPECT_EQ(catalog.LeaseGpus(third.id, gpus, 1)->size(), 1U);
+  EXPECT_EQ(catalog.GpuLeases()->size(), 3U);
+}
+
+TEST_F(CatalogTest, ManyProcessesMayOpenANewOneAtOnce) {
+  const std::string path = directory_ + "/fresh.db";
+  std::atomic<int> opened = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] { opened += Catalog::Open(path, clock_) ? 1 : 0; });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(opened, 8);
+}
+
+TEST_F(CatalogTest, ANewerSchemaIsRefused) {
+  {
+    auto database = Database::Open(Path(), SQLITE_OPEN_READWRITE, 1000);
+    ASSERT_TRUE(database->Execute("PRAGMA user_version = 99"));
+  }
+  const auto opened = Catalog::Open(Path(), clock_);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), EPROTO);
+}
+
+TEST_F(CatalogTest, AForeignFileIsCorrupt) {
+  const std::string path = directory_ + "/text";
+  { std::ofstream(path) << "this is no database, whatever its name may say about it ......"; }
+  EXPECT_EQ(Catalog::Open(path, clock_).error().code(), EUCLEAN);
+}
+
+}  // namespace
+}  // namespace px::catalog

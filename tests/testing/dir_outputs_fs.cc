@@ -1,0 +1,72 @@
+#include "tests/testing/dir_outputs_fs.h"
+
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "launcher/files.h"
+#include "launcher/process.h"
+
+namespace px::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Snapshots lie beside the volume, so that its content is only what jobs wrote: PATH.snapshots/NAME.
+std::string SnapshotPath(const std::string& path, const std::string& name) {
+  return path + ".snapshots/" + name;
+}
+
+Status CopyTree(const std::string& from, const std::string& to) {
+  PX_TRY(launcher::MakeDirs(launcher::ParentOf(to)));
+  if (launcher::PathExists(to)) return Fail(EEXIST, to);
+  if (!launcher::PathExists(from)) return Fail(ENOENT, from);
+  PX_ASSIGN(const launcher::Finished copied, launcher::RunProgram({"cp", "-a", from, to}));
+  if (copied.exit_code != 0) return Fail(EIO, copied.output);
+  return {};
+}
+
+}  // namespace
+
+Status DirOutputsFs::CreateVolume(const std::string& path) {
+  PX_TRY(launcher::MakeDirs(launcher::ParentOf(path)));
+  if (::mkdir(path.c_str(), 0755) != 0) return FailErrno(path);
+  return {};
+}
+
+Status DirOutputsFs::CloneVolume(const std::string& source, const std::string& destination, bool) {
+  return CopyTree(source, destination);
+}
+
+Status DirOutputsFs::Snapshot(const std::string& path, const std::string& name) {
+  return CopyTree(path, SnapshotPath(path, name));
+}
+
+Status DirOutputsFs::DropSnapshot(const std::string& path, const std::string& name) {
+  return Drop(SnapshotPath(path, name));
+}
+
+Status DirOutputsFs::Drop(const std::string& path) {
+  if (!launcher::PathExists(path)) return Fail(ENOENT, path);
+  std::error_code error;
+  fs::remove_all(path, error);
+  fs::remove_all(path + ".snapshots", error);
+  return {};
+}
+
+Result<launcher::VolumeUsage> DirOutputsFs::Usage(const std::string& path) {
+  std::error_code error;
+  launcher::VolumeUsage usage;
+  for (const auto& entry : fs::recursive_directory_iterator(path, error)) {
+    ++usage.entries;
+    if (entry.is_regular_file() && !entry.is_symlink()) usage.logical_bytes += entry.file_size();
+  }
+  if (error) return Fail(error.value(), path);
+  return usage;
+}
+
+Result<bool> DirOutputsFs::Exists(const std::string& path) {
+  return fs::is_directory(fs::symlink_status(path));
+}
+
+}  // namespace px::testing

@@ -1,0 +1,21 @@
+// The launcher's OutputsFs on plain directories: volumes are directories with a marker beside them, clones are `cp -a`.
+// For tests that need no mount. Not atomic, not fast.
+#pragma once
+
+#include "launcher/outputs_fs.h"
+
+namespace px::testing {
+
+class DirOutputsFs final : public launcher::OutputsFs {
+ public:
+  Status CreateVolume(const std::string& path) override;
+  Status CloneVolume(const std::string& source, const std::string& destination,
+                     bool read_only) override;
+  Status Snapshot(const std::string& path, const std::string& name) override;
+  Status DropSnapshot(const std::string& path, const std::string& name) override;
+  Status Drop(const std::string& path) override;
+  Result<launcher::VolumeUsage> Usage(const std::string& path) override;
+  Result<bool> Exists(const std::string& path) override;
+};
+
+}  // namespace px::testing
