@@ -1,0 +1,238 @@
+// SqlitePageTable: batches, counts, queue, the log and its checkpoints, versions.
+#include "catalog/page_table.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+namespace px::catalog {
+namespace {
+
+using cow::Counter;
+using cow::kNodeSize;
+using cow::NodeId;
+using cow::ObjectId;
+using cow::PageBatch;
+using cow::ReclaimRow;
+using cow::VolumeId;
+using cow::VolumeRow;
+using Page = std::array<std::byte, kNodeSize>;
+
+class PageTableTest : public ::testing::Test {
+ protected:
+  PageTableTest() : dir_(::testing::TempDir() + "px-page-table-XXXXXX") {
+    if (::mkdtemp(dir_.data()) == nullptr) throw std::runtime_error("mkdtemp");
+    Open();
+  }
+  ~PageTableTest() override {
+    table_.reset();
+    std::filesystem::remove_all(dir_);
+  }
+
+  void Open() {
+    table_.reset();
+    auto opened = SqlitePageTable::Open(dir_, /*create=*/true);
+    ASSERT_TRUE(opened) << opened.error().ToString();
+    table_ = std::move(*opened);
+  }
+  void Commit(const PageBatch& batch) {
+    const Status status = table_->Commit(batch);
+    ASSERT_TRUE(status) << status.error().ToString();
+  }
+  static Page Filled(int with) {
+    Page page;
+    page.fill(static_cast<std::byte>(with));
+    return page;
+  }
+  // Commits one page with that content.
+  void Put(uint64_t id, int with) {
+    const Page page = Filled(with);
+    PageBatch batch;
+    batch.pages.push_back({NodeId{id}, page});
+    Commit(batch);
+  }
+  std::string PathOf(const char* name) const { return dir_ + "/" + name; }
+
+  std::string dir_;
+  std::unique_ptr<SqlitePageTable> table_;
+};
+
+TEST_F(PageTableTest, EmptyTableHasNothing) {
+  Page page;
+  EXPECT_EQ(table_->Load(NodeId{1}, page).error().code(), ENOENT);
+  EXPECT_EQ(*table_->NodeRefs(NodeId{1}), 1U);
+  EXPECT_EQ(*table_->ObjectRefs(ObjectId{1}), 1U);
+  EXPECT_FALSE(*table_->LoadVolume(VolumeId{0}));
+  EXPECT_EQ(*table_->LoadCounter(Counter::kNextNode), 0U);
+  EXPECT_TRUE(table_->LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX, 10)->empty());
+}
+
+TEST_F(PageTableTest, PagesAreReplacedAndErased) {
+  Put(1, 'a');
+  Put(2, 'b');
+  Put(1, 'c');
+  Page page;
+  ASSERT_TRUE(table_->Load(NodeId{1}, page));
+  EXPECT_EQ(page, Filled('c'));
+  PageBatch batch;
+  batch.erased_pages.push_back(NodeId{1});
+  Commit(batch);
+  EXPECT_EQ(table_->Load(NodeId{1}, page).error().code(), ENOENT);
+  std::vector<uint64_t> ids;
+  ASSERT_TRUE(table_->ScanPages([&](NodeId id) {
+    ids.push_back(id.value);
+    return true;
+  }));
+  EXPECT_EQ(ids, std::vector<uint64_t>{2});
+}
+
+TEST_F(PageTableTest, CountsOfOneHaveNoRow) {
+  PageBatch batch;
+  batch.node_refs = {{NodeId{1}, 3}, {NodeId{2}, 2}};
+  batch.object_refs = {{ObjectId{1}, 5}};
+  Commit(batch);
+  EXPECT_EQ(*table_->NodeRefs(NodeId{1}), 3U);
+  EXPECT_EQ(*table_->ObjectRefs(ObjectId{1}), 5U);
+  batch.node_refs = {{NodeId{1}, 1}, {NodeId{2}, 0}};
+  batch.object_refs = {{ObjectId{1}, 1}};
+  Commit(batch);
+  int rows = 0;
+  ASSERT_TRUE(table_->ScanNodeRefs([&](NodeId, uint64_t) { return ++rows > 0; }));
+  ASSERT_TRUE(table_->ScanObjectRefs([&](ObjectId, uint64_t) { return ++rows > 0; }));
+  EXPECT_EQ(rows, 0);
+}
+
+TEST_F(PageTableTest, EverythingIsThereAfterOpeningAnew) {
+  PageBatch batch;
+  const std::string attributes("a\0b", 3);
+  batch.volumes = {{VolumeId{0}, NodeId{9}, 77, attributes}, {VolumeId{5}, NodeId{10}, 1, ""}};
+  batch.counters = {{Counter::kNextNode, 12}, {Counter::kNextObject, UINT64_MAX}};
+  batch.queued = {{1, ReclaimRow::Kind::kNode, 4}, {2, ReclaimRow::Kind::kObject, 5}};
+  Commit(batch);
+  Open();
+  const auto row = table_->LoadVolume(VolumeId{0});
+  ASSERT_TRUE(row && *row);
+  EXPECT_EQ((*row)->root, NodeId{9});
+  EXPECT_EQ((*row)->next_ino, 77U);
+  EXPECT_EQ((*row)->attributes, attributes);
+  EXPECT_EQ(*table_->LoadCounter(Counter::kNextNode), 12U);
+  EXPECT_EQ(*table_->LoadCounter(Counter::kNextObject), UINT64_MAX);
+  EXPECT_EQ(table_->LoadQueue(ReclaimRow::Kind::kObject, UINT64_MAX, 10)->at(0).id, 5U);
+  std::vector<uint32_t> ids;
+  ASSERT_TRUE(table_->ScanVolumes(VolumeId{1}, [&](const VolumeRow& volume) {
+    ids.push_back(volume.id.value);
+    return true;
+  }));
+  EXPECT_EQ(ids, std::vector<uint32_t>{5});
+}
+
+TEST_F(PageTableTest, QueueGivesTheNewestFirst) {
+  PageBatch batch;
+  for (uint64_t seq = 1; seq <= 6; ++seq) {
+    batch.queued.push_back({seq, ReclaimRow::Kind::kObject, 100 + seq});
+  }
+  Commit(batch);
+  const auto rows = table_->LoadQueue(ReclaimRow::Kind::kObject, 5, 3);
+  ASSERT_EQ(rows->size(), 3U);
+  EXPECT_EQ(rows->at(0).id, 105U);
+  EXPECT_EQ(rows->at(2).id, 103U);
+  batch = {};
+  batch.unqueued = {5, 4};
+  Commit(batch);
+  EXPECT_EQ(table_->LoadQueue(ReclaimRow::Kind::kObject, 5, 3)->at(0).id, 103U);
+}
+
+TEST_F(PageTableTest, AFailedCommitChangesNothing) {
+  PageBatch batch;
+  batch.queued = {{1, ReclaimRow::Kind::kObject, 7}};
+  Commit(batch);
+  const Page page = Filled('x');
+  batch.pages.push_back({NodeId{1}, page});
+  batch.counters = {{Counter::kNextNode, 2}};
+  const Status status = table_->Commit(batch);  // the same row of the queue once more
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code(), EEXIST);
+  Page loaded;
+  EXPECT_EQ(table_->Load(NodeId{1}, loaded).error().code(), ENOENT);
+  EXPECT_EQ(*table_->LoadCounter(Counter::kNextNode), 0U);
+  Put(1, 'y');  // and the next one works
+}
+
+TEST_F(PageTableTest, APageOfAnotherSizeIsEuclean) {
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000)
+                  ->Execute("INSERT INTO page VALUES(3, x'0102')"));
+  Page page;
+  EXPECT_EQ(table_->Load(NodeId{3}, page).error().code(), EUCLEAN);
+}
+
+TEST_F(PageTableTest, CheckpointEmptiesTheLogAndLosesNothing) {
+  for (int i = 0; i < 200; ++i) Put(static_cast<uint64_t>(i), i);
+  EXPECT_GE(table_->WalBytes(), 200U * 4096);
+  ASSERT_TRUE(table_->Checkpoint());
+  EXPECT_EQ(table_->WalBytes(), 0U);
+  Put(1, 'z');
+  EXPECT_LT(table_->WalBytes(), 20U * 4120);
+  ASSERT_TRUE(table_->Sync());
+  Open();
+  Page page;
+  ASSERT_TRUE(table_->Load(NodeId{1}, page));
+  EXPECT_EQ(page, Filled('z'));
+  ASSERT_TRUE(table_->Load(NodeId{199}, page));
+  EXPECT_EQ(page, Filled(199));
+}
+
+TEST_F(PageTableTest, ALogThatGrewTooLargeIsGivenBack) {
+  const Page page = Filled('p');
+  PageBatch batch;
+  for (uint64_t id = 0; id < 1000; ++id) batch.pages.push_back({NodeId{id}, page});
+  for (int i = 0; i < 70; ++i) Commit(batch);
+  ASSERT_GT(std::filesystem::file_size(PathOf("meta.db-wal")), uint64_t{256} << 20);
+  ASSERT_TRUE(table_->Checkpoint());
+  EXPECT_EQ(std::filesystem::file_size(PathOf("meta.db-wal")), 0U);
+  Put(1, 'q');
+  ASSERT_TRUE(table_->Sync());
+}
+
+TEST_F(PageTableTest, SyncNoticesThatTheLogIsGone) {
+  Put(1, 'a');
+  ASSERT_TRUE(std::filesystem::remove(PathOf("meta.db-wal")));
+  const Status status = table_->Sync();
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code(), EIO);
+}
+
+TEST_F(PageTableTest, ANewerFormatIsRefused) {
+  table_.reset();
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000)
+                  ->Execute("PRAGMA user_version = " + std::to_string(kMetaVersion + 1)));
+  const auto opened = SqlitePageTable::Open(dir_, /*create=*/true);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), EPROTONOSUPPORT);
+  EXPECT_NE(opened.error().context().find("newer"), std::string::npos);
+}
+
+TEST_F(PageTableTest, AForeignDatabaseIsRefused) {
+  table_.reset();
+  std::filesystem::remove(PathOf("meta.db"));
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), flags, 1000)->Execute("CREATE TABLE t(x)"));
+  EXPECT_EQ(SqlitePageTable::Open(dir_, true).error().code(), EUCLEAN);
+}
+
+TEST_F(PageTableTest, GarbageIsRefused) {
+  table_.reset();
+  std::ofstream(PathOf("meta.db"), std::ios::trunc) << std::string(8192, 'g');
+  EXPECT_EQ(SqlitePageTable::Open(dir_, true).error().code(), EUCLEAN);
+}
+
+TEST_F(PageTableTest, WithoutCreateAMissingDatabaseIsEnoent) {
+  table_.reset();
+  std::filesystem::remove(PathOf("meta.db"));
+  EXPECT_EQ(SqlitePageTable::Open(dir_, /*create=*/false).error().code(), ENOENT);
+}
+
+}  // namespace
+}  // namespace px::catalog
