@@ -14,14 +14,11 @@ DONE = {"succeeded", "failed", "stopped"}
 
 
 def binary_folder(to):
-    """A folder with px-fs, px-launch and polyaxon, from PX_BIN or from the release build."""
-    given = os.environ.get("PX_BIN")
-    for name, folder in [("px-fs", "fs"), ("px-launch", "launcher"), ("polyaxon", "launcher")]:
-        source = pathlib.Path(given) if given else ROOT / "build/release" / folder
-        program = source / name
-        if name == "polyaxon" and not program.exists():
-            program = source / "px-launch"
-        (to / name).symlink_to(program.resolve())
+    """A folder with px-fs, px-launch and polyaxon, of the build folder PX_BUILD or build/release."""
+    build = pathlib.Path(os.environ.get("PX_BUILD") or ROOT / "build/release")
+    for program in ["bin/px-fs", "launcher/px-launch"]:
+        (to / pathlib.Path(program).name).symlink_to((build / program).resolve(strict=True))
+    (to / "polyaxon").symlink_to("px-launch")
 
 
 class Px:
