@@ -1,5 +1,6 @@
 """A px of its own in a temporary place: home, mount, project; and the end of all of it."""
 
+import json
 import os
 import pathlib
 import re
@@ -67,9 +68,8 @@ class Px:
         return path.read_text(errors="replace") if path.exists() else "(no log)"
 
     def status(self, number):
-        text = self.polyaxon("experiment", "-xp", str(number), "get")
-        found = re.search(r"^\s*last_status\s+(\S+)", text, re.M)
-        return found.group(1) if found else ""
+        text = self.polyaxon("--json", "experiment", "-xp", str(number), "get")
+        return json.loads(text)["status"]
 
     def wait_for(self, condition, what, seconds=120):
         end = time.monotonic() + seconds
