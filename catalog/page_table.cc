@@ -124,11 +124,40 @@ class Rewound {
   Statement& statement_;
 };
 
+Result<int64_t> NumberOf(const Database& database, const char* sql) {
+  PX_ASSIGN(Statement statement, database.Prepare(sql));
+  PX_TRY(statement.Step());
+  return statement.Int(0);
+}
+
+// True if the database is empty, false if it is ours; else the error that says what it is.
+Result<bool> IsFresh(const Database& database) {
+  PX_ASSIGN(const int64_t version, NumberOf(database, "PRAGMA user_version"));
+  PX_ASSIGN(const int64_t tables, NumberOf(database, "SELECT count(*) FROM sqlite_schema"));
+  if (version == 0 && tables == 0) return true;
+  if (version == kMetaVersion) return false;
+  if (version > kMetaVersion) {
+    return Fail(EPROTONOSUPPORT, "format version " + std::to_string(version) +
+                                     " is newer than this program's " +
+                                     std::to_string(kMetaVersion));
+  }
+  return Fail(EUCLEAN, "not a store's database (format version " + std::to_string(version) + ")");
+}
+
+Status MakeSchema(const Database& database) {
+  return database.Transaction([&]() -> Status {
+    PX_TRY(database.Execute(kSchema));
+    PX_TRY(database.Execute("PRAGMA application_id = " + std::to_string(kApplicationId)));
+    return database.Execute("PRAGMA user_version = " + std::to_string(kMetaVersion));
+  });
+}
+
 }  // namespace
 
 // --- Opening ---
 
-Result<std::unique_ptr<SqlitePageTable>> SqlitePageTable::Open(const std::string& dir, bool create) {
+Result<std::unique_ptr<SqlitePageTable>> SqlitePageTable::Open(const std::string& dir,
+                                                               bool create) {
   auto table = std::make_unique<SqlitePageTable>(Private{}, dir);
   if (const Status opened = table->OpenDatabase(create); !opened) {
     return Forward(Error(opened.error()).Wrap(dir + "/meta.db"));
@@ -149,12 +178,11 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   constexpr int kBusyTimeoutMs = 30000;
   const MutexLock checkpoint_lock(checkpoint_mutex_);
   const MutexLock sync_lock(sync_mutex_);
-  bool fresh = false;
   {
     const MutexLock lock(mutex_);
     PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs));
     PX_TRY(database_.Execute("PRAGMA page_size = 4096"));
-    PX_TRY(CheckVersion(&fresh));
+    PX_ASSIGN(const bool fresh, IsFresh(database_));
     PX_ASSIGN(Statement mode, database_.Prepare("PRAGMA journal_mode = WAL"));
     PX_ASSIGN(const bool row, mode.Step());
     if (!row || mode.Text(0) != "wal") return Fail(ENOTSUP, "no write-ahead log can be had here");
@@ -162,13 +190,7 @@ Status SqlitePageTable::OpenDatabase(bool create) {
     PX_TRY(database_.Execute(
         "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192;"
         "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"));
-    if (fresh) {
-      PX_TRY(database_.Transaction([&]() -> Status {
-        PX_TRY(database_.Execute(kSchema));
-        PX_TRY(database_.Execute("PRAGMA application_id = " + std::to_string(kApplicationId)));
-        return database_.Execute("PRAGMA user_version = " + std::to_string(kMetaVersion));
-      }));
-    }
+    if (fresh) PX_TRY(MakeSchema(database_));
     PX_TRY(PrepareAll());
     // Called after each commit with the number of pages in the log.
     sqlite3_wal_hook(
@@ -185,23 +207,6 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   return OpenWal();
 }
 
-Status SqlitePageTable::CheckVersion(bool* fresh) {
-  const auto number = [this](const char* sql) -> Result<int64_t> {
-    PX_ASSIGN(Statement statement, database_.Prepare(sql));
-    PX_TRY(statement.Step());
-    return statement.Int(0);
-  };
-  PX_ASSIGN(const int64_t version, number("PRAGMA user_version"));
-  PX_ASSIGN(const int64_t tables, number("SELECT count(*) FROM sqlite_schema"));
-  *fresh = version == 0 && tables == 0;
-  if (*fresh || version == kMetaVersion) return {};
-  if (version > kMetaVersion) {
-    return Fail(EPROTONOSUPPORT, "format version " + std::to_string(version) +
-                                     " is newer than this program's " + std::to_string(kMetaVersion));
-  }
-  return Fail(EUCLEAN, "not a store's database (format version " + std::to_string(version) + ")");
-}
-
 Status SqlitePageTable::PrepareAll() {
   static_assert(kStatements.size() == kSqlCount);
   for (const char* sql : kStatements) {
@@ -212,8 +217,9 @@ Status SqlitePageTable::PrepareAll() {
 }
 
 Status SqlitePageTable::OpenWal() {
-  // A descriptor of our own: SQLite's is its own affair. Closing one for the log drops no lock, since SQLite locks
-  // meta.db and meta.db-shm only. The directory is flushed so that the log's name survives as well.
+  // A descriptor of our own: SQLite's is its own affair. Closing one for the log drops no lock,
+  // since SQLite locks meta.db and meta.db-shm only. The directory is flushed so that the log's
+  // name survives as well.
   const std::string path = dir_ + "/meta.db-wal";
   wal_.Reset(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!wal_) return FailErrno("meta.db-wal");
@@ -303,7 +309,8 @@ Status SqlitePageTable::ScanPages(const std::function<bool(NodeId)>& visit) {
 }
 
 Status SqlitePageTable::ScanNodeRefs(const std::function<bool(NodeId, uint64_t)>& visit) {
-  return ScanPairs(kScanNodeRefs, [&](uint64_t id, uint64_t refs) { return visit(NodeId{id}, refs); });
+  return ScanPairs(kScanNodeRefs,
+                   [&](uint64_t id, uint64_t refs) { return visit(NodeId{id}, refs); });
 }
 
 Status SqlitePageTable::ScanObjectRefs(const std::function<bool(ObjectId, uint64_t)>& visit) {
@@ -372,8 +379,9 @@ Status SqlitePageTable::WriteRows(const PageBatch& batch) {
 
 Status SqlitePageTable::Sync() {
   const MutexLock lock(sync_mutex_);
-  // SQLite keeps the log's file as long as the connection lives, but somebody may have removed it by hand.
-  struct stat info {};
+  // SQLite keeps the log's file as long as the connection lives, but somebody may have removed it
+  // by hand.
+  struct stat info{};
   if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
   if (info.st_nlink == 0) return Fail(EIO, "meta.db-wal: removed while in use");
   if (::fdatasync(wal_.get()) != 0) return FailErrno("meta.db-wal");
@@ -390,7 +398,8 @@ Status SqlitePageTable::RunCheckpoint(int mode, uint64_t* log_pages) {
   // Until the next commit says how large the log is then, only what was not moved counts.
   wal_pages_.store(in_log > moved ? static_cast<uint64_t>(in_log - moved) : 0,
                    std::memory_order_relaxed);
-  // Busy: a reader or the writer was in the way; what could be moved was, and the next call goes on.
+  // Busy: a reader or the writer was in the way; what could be moved was, and the next call goes
+  // on.
   if (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED) return {};
   return Forward(SqliteError(checkpointer_.handle(), code).Wrap("checkpoint of meta.db"));
 }
@@ -400,8 +409,9 @@ Status SqlitePageTable::Checkpoint() {
   uint64_t log_pages = 0;
   PX_TRY(RunCheckpoint(SQLITE_CHECKPOINT_PASSIVE, &log_pages));
   if (log_pages * kWalFrame < kHoldOffBytes) return {};
-  // Commits that came meanwhile keep the log from starting afresh: with none in between, the rest is short.
-  struct stat info {};
+  // Commits that came meanwhile keep the log from starting afresh: with none in between, the rest
+  // is short.
+  struct stat info{};
   {
     const MutexLock sync_lock(sync_mutex_);
     if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");

@@ -1,15 +1,18 @@
 // SqlitePageTable: the engine's page table in STORE/meta.db, an SQLite database in WAL mode.
 //
-// A node is one row of one leaf page, so rewriting it costs one page of the log. Commit writes to the log and does
-// not flush it, but for the first commit after the log was started afresh, for which SQLite flushes the log's header
-// (leaving that out could corrupt the database). Sync flushes the log. Checkpoint, which moves the log
-// into the database, is never part of Commit: a background thread calls it when WalBytes says so.
+// A node is one row of one leaf page, so rewriting it costs one page of the log. Commit writes to
+// the log and does not flush it, but for the first commit after the log was started afresh, for
+// which SQLite flushes the log's header (leaving that out could corrupt the database). Sync flushes
+// the log. Checkpoint, which moves the log into the database, is never part of Commit: a background
+// thread calls it when WalBytes says so.
 //
-// Threads: as of cow::PageTable; Checkpoint and WalBytes may run beside anything. Visitors of the Scan functions
-// must not call the page table. One process at a time: the caller holds the store's lock file.
+// Threads: as of cow::PageTable; Checkpoint and WalBytes may run beside anything. Visitors of the
+// Scan functions must not call the page table. One process at a time: the caller holds the store's
+// lock file.
 //
-// Errors: those of catalog/sqlite.h; ENOENT where there is no such row or, without `create`, no database;
-// EPROTONOSUPPORT for a database of a newer format, ENOTSUP where the filesystem cannot have a WAL.
+// Errors: those of catalog/sqlite.h; ENOENT where there is no such row or, without `create`, no
+// database; EPROTONOSUPPORT for a database of a newer format, ENOTSUP where the filesystem cannot
+// have a WAL.
 #pragma once
 
 #include <atomic>
@@ -51,8 +54,9 @@ class SqlitePageTable final : public cow::PageTable {
   Status ScanNodeRefs(const std::function<bool(cow::NodeId, uint64_t)>& visit) override;
   Status ScanObjectRefs(const std::function<bool(cow::ObjectId, uint64_t)>& visit) override;
 
-  // Copies what the log holds into the database, beside readers and commits; while the log is larger than 64 MiB it
-  // holds off commits at the end, so that the log can start afresh, and gives back a log file over 256 MiB.
+  // Copies what the log holds into the database, beside readers and commits; while the log is
+  // larger than 64 MiB it holds off commits at the end, so that the log can start afresh, and gives
+  // back a log file over 256 MiB.
   Status Checkpoint();
   // What the log holds at present, in bytes; its file may be larger.
   uint64_t WalBytes() const { return wal_pages_.load(std::memory_order_relaxed) * kWalFrame; }
@@ -62,8 +66,7 @@ class SqlitePageTable final : public cow::PageTable {
   enum Sql : size_t;
 
   Status OpenDatabase(bool create);
-  Status PrepareAll();
-  Status CheckVersion(bool* fresh);
+  Status PrepareAll() PX_REQUIRES(mutex_);
   Status OpenWal() PX_REQUIRES(sync_mutex_);
   Statement& At(Sql sql) PX_REQUIRES(mutex_) { return statements_[sql]; }
   Result<uint64_t> Number(Sql sql, uint64_t key, uint64_t otherwise);

@@ -63,8 +63,8 @@ void NodeCache::RemoveAt(Shard& shard, size_t index) {
 }
 
 void NodeCache::Evict(Shard& shard) const {
-  // A few steps for each insertion: after a large transaction the shard shrinks again by and by, and where all is held
-  // the hand does not run round and round.
+  // A few steps for each insertion: after a large transaction the shard shrinks again by and by,
+  // and where all is held the hand does not run round and round.
   size_t to_go = std::min<size_t>(2, shard.ring.size() - max_per_shard_);
   for (size_t steps = 0; to_go > 0 && steps < 64; ++steps) {
     if (shard.hand >= shard.ring.size()) shard.hand = 0;

@@ -1,8 +1,8 @@
 // NodeCache: the nodes in memory, by id, within a byte budget.
 //
-// Sharded, each shard under its own lock and with its own clock hand. A node that somebody else holds a
-// NodePtr of is never evicted, so what a transaction has changed stays until it lets go of it. Any
-// thread may call anything; who may change a node's bytes is the store's lock's affair.
+// Sharded, each shard under its own lock and with its own clock hand. A node that somebody else
+// holds a NodePtr of is never evicted, so what a transaction has changed stays until it lets go of
+// it. Any thread may call anything; who may change a node's bytes is the store's lock's affair.
 #pragma once
 
 #include <array>

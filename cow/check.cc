@@ -1,8 +1,8 @@
-// Check: every count, page and queue row, recomputed from the roots, against what the page table says.
+// Check: every count, page and queue row, recomputed from the roots, against what the page table
+// says.
 #include <algorithm>
 #include <array>
 #include <map>
-#include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -136,11 +136,13 @@ class Checker {
     unreadable_ = true;
     const std::string& context = status.error().context();
     const bool named = context.starts_with(Name(id));
-    Find(where_ + ": " + (named ? context : Name(id) + ": cannot be read: " + status.error().ToString()));
+    Find(where_ + ": " +
+         (named ? context : Name(id) + ": cannot be read: " + status.error().ToString()));
     return false;
   }
 
-  // What hangs below a node that cannot be read was not counted: then nothing may be lowered or removed.
+  // What hangs below a node that cannot be read was not counted: then nothing may be lowered or
+  // removed.
   bool MayLower() const { return repair_ && !unreadable_; }
 
   Status CompareNodeCounts() {
@@ -208,10 +210,11 @@ class Checker {
       const std::string_view what = name == Counter::kNextNode     ? "node"
                                     : name == Counter::kNextObject ? "object"
                                                                    : "volume";
-      Find("the next " + std::string(what) + " id is " + std::to_string(counters_[name]) + ", but " +
-           std::to_string(least - 1) + " is in use");
+      Find("the next " + std::string(what) + " id is " + std::to_string(counters_[name]) +
+           ", but " + std::to_string(least - 1) + " is in use");
       if (!repair_) continue;
-      PX_TRY(Repair([&](PageBatch* batch) { batch->counters.emplace_back(name, least); }));
+      const std::pair<Counter, uint64_t> row(name, least);
+      PX_TRY(Repair([&](PageBatch* batch) { batch->counters.push_back(row); }));
     }
     return {};
   }
@@ -247,10 +250,10 @@ class Checker {
 
 }  // namespace
 
-Result<uint64_t> StoreImpl::Check(bool repair, const std::function<void(const std::string&)>& report,
+Result<uint64_t> StoreImpl::Check(bool repair,
+                                  const std::function<void(const std::string&)>& report,
                                   const std::function<void(ObjectId)>& object_seen) {
-  LockForWriting();
-  const std::unique_lock lock(lock_, std::adopt_lock);
+  const FairWriterLock lock(lock_);
   Result<uint64_t> findings = Checker(pages_, repair, report, object_seen).Run();
   if (repair) {
     // What is in memory may be what was just put right.

@@ -1,9 +1,8 @@
-// Diff: two trees walked side by side in key order. Where both stand before one and the same node, all of it is
-// skipped, so the cost is in the nodes that differ. The trees may differ in height and shape.
+// Diff: two trees walked side by side in key order. Where both stand before one and the same node,
+// all of it is skipped, so the cost is in the nodes that differ. The trees may differ in height and
+// shape.
 #include <algorithm>
 #include <array>
-#include <mutex>
-#include <shared_mutex>
 
 #include "cow/store_impl.h"
 
@@ -19,7 +18,8 @@ struct Change {
   std::optional<std::string> before, after;
 };
 
-// What a side stands before: a subtree that was not opened (keys in [low, high)), or an item (key `low`).
+// What a side stands before: a subtree that was not opened (keys in [low, high)), or an item (key
+// `low`).
 struct Element {
   int level = -1;  // -1: an item
   NodeId id;
@@ -190,8 +190,7 @@ Status StoreImpl::Diff(VolumeId before, VolumeId after, std::string_view from,
     const std::string start = std::move(*next);
     changes.clear();
     {
-      LockForReading();
-      const std::shared_lock lock(lock_, std::adopt_lock);
+      const FairReaderLock lock(lock_);
       PX_ASSIGN(const VolumeState* a, FindVolume(before));
       PX_ASSIGN(const VolumeState* b, FindVolume(after));
       DiffStep step(this, start, &changes);

@@ -152,7 +152,8 @@ bool Node::Insert(size_t i, std::string_view key, std::string_view value) {
   std::memmove(slot + kSlotSize, slot, kSlotSize * (count() - i));
   SetSlot(i, offset);
   ++mutable_header()->count;
-  const uint16_t sizes[2] = {static_cast<uint16_t>(key.size()), static_cast<uint16_t>(value.size())};
+  const uint16_t sizes[2] = {static_cast<uint16_t>(key.size()),
+                             static_cast<uint16_t>(value.size())};
   char* cell = chars() + offset;
   std::memcpy(cell, sizes, sizeof sizes);
   if (!key.empty()) std::memcpy(cell + kCellHeader, key.data(), key.size());
@@ -194,14 +195,15 @@ void Node::Erase(size_t i) {
 }
 
 void Node::SetChild(size_t i, NodeId child) {
-  const size_t offset = static_cast<size_t>(Value(i).data() - reinterpret_cast<const char*>(bytes()));
+  const size_t offset =
+      static_cast<size_t>(Value(i).data() - reinterpret_cast<const char*>(bytes()));
   std::memcpy(mutable_ + offset, &child.value, sizeof child.value);
 }
 
 void Node::UpdateChecksum() { mutable_header()->checksum = Checksum(mutable_); }
 
-std::string SplitInsert(Node left, Node right, size_t i, std::string_view key, std::string_view value,
-                        SplitAt where) {
+std::string SplitInsert(Node left, Node right, size_t i, std::string_view key,
+                        std::string_view value, SplitAt where) {
   std::array<std::byte, kNodeSize> copy;
   std::memcpy(copy.data(), left.bytes(), kNodeSize);
   std::vector<Item> items = ItemsOf(NodeView(copy.data()), left.count() + 1);
@@ -220,7 +222,8 @@ bool MergeNodes(Node left, NodeView right, std::string_view separator) {
   if (left.used() + right.used() + extra > kNodeRoom) return false;
   for (size_t i = 0; i < right.count(); ++i) {
     const bool first_of_internal = !left.is_leaf() && i == 0;
-    PX_CHECK(left.Insert(left.count(), first_of_internal ? separator : right.Key(i), right.Value(i)));
+    PX_CHECK(
+        left.Insert(left.count(), first_of_internal ? separator : right.Key(i), right.Value(i)));
   }
   return true;
 }
@@ -231,7 +234,8 @@ std::string BalanceNodes(Node left, Node right, std::string_view separator, size
   std::memcpy(right_copy.data(), right.bytes(), kNodeSize);
   std::vector<Item> items = ItemsOf(NodeView(left_copy.data()), left.count() + right.count());
   const size_t boundary = items.size();
-  for (const Item& item : ItemsOf(NodeView(right_copy.data()), right.count())) items.push_back(item);
+  for (const Item& item : ItemsOf(NodeView(right_copy.data()), right.count()))
+    items.push_back(item);
   if (items.size() < 2) return {};
   const std::string kept(separator);  // it may lie in a node that the caller changes next
   if (!left.is_leaf() && boundary < items.size()) items[boundary].key = kept;
@@ -245,7 +249,8 @@ std::string BalanceNodes(Node left, Node right, std::string_view separator, size
 
 namespace {
 
-// The cells of a node whose header is sound: within the heap, apart from each other, of allowed sizes.
+// The cells of a node whose header is sound: within the heap, apart from each other, of allowed
+// sizes.
 Status ValidateCells(NodeView node, const NodeHeader& header) {
   struct Extent {
     uint16_t begin, end;
@@ -285,7 +290,8 @@ Status ValidateNode(std::span<const std::byte> bytes, NodeId id) {
   if (bytes.size() != kNodeSize) return Fail(EUCLEAN, Name(id) + ": wrong size");
   NodeHeader header;
   std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.checksum != Checksum(bytes.data())) return Fail(EBADMSG, Name(id) + ": wrong checksum");
+  if (header.checksum != Checksum(bytes.data()))
+    return Fail(EBADMSG, Name(id) + ": wrong checksum");
   if (header.id != id.value) {
     return Fail(EUCLEAN, Name(id) + ": its bytes are those of " + Name(NodeId{header.id}));
   }
@@ -306,7 +312,8 @@ Status ValidateNode(std::span<const std::byte> bytes, NodeId id) {
     }
     if (internal && !node.Child(i)) return Fail(EUCLEAN, Name(id) + ": a child without an id");
   }
-  if (internal && !node.Key(0).empty()) return Fail(EUCLEAN, Name(id) + ": first separator not empty");
+  if (internal && !node.Key(0).empty())
+    return Fail(EUCLEAN, Name(id) + ": first separator not empty");
   return {};
 }
 

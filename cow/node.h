@@ -1,7 +1,8 @@
-// The bytes of a B+tree node: views over them, edits in place, and the check of bytes read from disk.
+// The bytes of a B+tree node: views over them, edits in place, and the check of bytes read from
+// disk.
 //
-// A node is kNodeSize bytes and is never parsed: header, slots (ascending by key), free room, and cells
-// from `heap` to the end. Integers are little endian. docs/FORMAT.md has the same tables.
+// A node is kNodeSize bytes and is never parsed: header, slots (ascending by key), free room, and
+// cells from `heap` to the end. Integers are little endian. docs/FORMAT.md has the same tables.
 //
 //   header  0 checksum (8)  XXH3-64 of bytes 8..4048
 //           8 id (8)        its own
@@ -15,11 +16,12 @@
 //   slot    cell offset (2)
 //   cell    key size (2) · value size (2) · key · value
 //
-// In an internal node a value is a child's id (8), and the key is a separator: at most the first key of
-// that child, more than the last key of the child before. The first separator is empty.
+// In an internal node a value is a child's id (8), and the key is a separator: at most the first
+// key of that child, more than the last key of the child before. The first separator is empty.
 //
-// Nothing here locks, allocates or knows of reference counts. A NodeView may be used by many threads while
-// nobody edits. Only bytes that ValidateNode accepted, or that Node made, may be given to a view.
+// Nothing here locks, allocates or knows of reference counts. A NodeView may be used by many
+// threads while nobody edits. Only bytes that ValidateNode accepted, or that Node made, may be
+// given to a view.
 #pragma once
 
 #include <cstddef>
@@ -136,7 +138,8 @@ class Node : public NodeView {
   NodeHeader* mutable_header() { return reinterpret_cast<NodeHeader*>(mutable_); }
   char* chars() { return reinterpret_cast<char*>(mutable_); }
   void SetSlot(size_t i, uint16_t offset);
-  // Room for a cell in one piece below the heap, after compacting if that helps; 0 if there is none.
+  // Room for a cell in one piece below the heap, after compacting if that helps; 0 if there is
+  // none.
   uint16_t Allocate(size_t cell_size, size_t slots);
   void Compact();
 
@@ -149,21 +152,24 @@ enum class SplitAt {
   kEnd,  // the left one stays full, the right one gets the new item only: for ascending inserts
 };
 
-// Inserts an item before item i of the full node `left`, moving the upper part to the empty `right`. Returns the
-// separator for `right`. `right` must have been made by Init with the level of `left`.
-std::string SplitInsert(Node left, Node right, size_t i, std::string_view key, std::string_view value,
-                        SplitAt where);
+// Inserts an item before item i of the full node `left`, moving the upper part to the empty
+// `right`. Returns the separator for `right`. `right` must have been made by Init with the level of
+// `left`.
+std::string SplitInsert(Node left, Node right, size_t i, std::string_view key,
+                        std::string_view value, SplitAt where);
 
-// Moves all of `right` into `left`; `separator` is the parent's for `right`. False, and nothing changed, if it does
-// not fit.
+// Moves all of `right` into `left`; `separator` is the parent's for `right`. False, and nothing
+// changed, if it does not fit.
 bool MergeNodes(Node left, NodeView right, std::string_view separator);
 
-// Moves items between the two neighbours until both are about equally full. Returns the new separator for
-// `right`, at most `max_separator` bytes long; empty, and nothing changed, if there is none like that.
+// Moves items between the two neighbours until both are about equally full. Returns the new
+// separator for `right`, at most `max_separator` bytes long; empty, and nothing changed, if there
+// is none like that.
 std::string BalanceNodes(Node left, Node right, std::string_view separator, size_t max_separator);
 
-// Checks bytes that came from disk: EBADMSG for the checksum, EUCLEAN for anything else that is not as a node
-// with that id must be, so that a NodeView of it touches no byte outside. Not checked: what only a parent knows.
+// Checks bytes that came from disk: EBADMSG for the checksum, EUCLEAN for anything else that is not
+// as a node with that id must be, so that a NodeView of it touches no byte outside. Not checked:
+// what only a parent knows.
 Status ValidateNode(std::span<const std::byte> bytes, NodeId id);
 
 }  // namespace px::cow

@@ -1,8 +1,8 @@
 // PageTable: where the engine keeps its nodes, counts, volumes and reclaim queue.
 //
-// An interface, so that cow/ knows no database; catalog/ implements it over SQLite. The engine is its
-// only user and serialises Commit itself: at most one Commit runs, and no Load beside it. Loads may
-// come from several threads at once; Sync and Checkpoint may run beside anything.
+// An interface, so that cow/ knows no database; catalog/ implements it over SQLite. The engine is
+// its only user and serialises Commit itself: at most one Commit runs, and no Load beside it. Loads
+// may come from several threads at once; Sync and Checkpoint may run beside anything.
 #pragma once
 
 #include <cstddef>
@@ -18,14 +18,14 @@
 
 namespace px::cow {
 
-// The size of a node, always. A row of the page table that holds one stays within one SQLite page of
-// 4096 bytes (payload limit of a table leaf: 4096 - 35).
+// The size of a node, always. A row of the page table that holds one stays within one SQLite page
+// of 4096 bytes (payload limit of a table leaf: 4096 - 35).
 inline constexpr size_t kNodeSize = 4048;
 
 struct VolumeRow {
   VolumeId id;
   NodeId root;
-  uint64_t next_ino = 0;  // inode numbers below it may have been given out
+  uint64_t next_ino = 0;   // inode numbers below it may have been given out
   std::string attributes;  // opaque to the engine: fs/ keeps parent, name, flags and times there
 };
 
@@ -71,7 +71,8 @@ class PageTable {
 
   // Copies the node's bytes into `out` (kNodeSize). ENOENT, EIO, EUCLEAN (a row of another size).
   virtual Status Load(NodeId id, std::span<std::byte> out) = 0;
-  // The count of a node or object; 1 where there is no row. Whether the thing exists is not checked.
+  // The count of a node or object; 1 where there is no row. Whether the thing exists is not
+  // checked.
   virtual Result<uint64_t> NodeRefs(NodeId id) = 0;
   virtual Result<uint64_t> ObjectRefs(ObjectId id) = 0;
 
@@ -85,8 +86,8 @@ class PageTable {
   // 0 where it was never set.
   virtual Result<uint64_t> LoadCounter(Counter counter) = 0;
 
-  // All of the batch, or nothing of it (ENOSPC, EDQUOT, EIO, EROFS). When it returns, a kill of this
-  // process cannot undo it; a power cut can, until Sync.
+  // All of the batch, or nothing of it (ENOSPC, EDQUOT, EIO, EROFS). When it returns, a kill of
+  // this process cannot undo it; a power cut can, until Sync.
   virtual Status Commit(const PageBatch& batch) = 0;
   // Makes every batch whose Commit had returned when Sync was called survive a power cut.
   virtual Status Sync() = 0;

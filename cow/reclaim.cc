@@ -1,7 +1,4 @@
 // Giving back dropped trees, and the objects that nothing names any more.
-#include <shared_mutex>
-#include <unordered_map>
-
 #include "base/log.h"
 #include "cow/txn.h"
 
@@ -37,7 +34,8 @@ class Reclaimer {
     Result<NodePtr> node = store_.PeekNode(id);
     if (!node) {
       if (!IsCorruption(node.error())) return Forward(std::move(node).error());
-      // The queue must go on. What hangs below is lost until a check finds it; nothing in use is touched.
+      // The queue must go on. What hangs below is lost until a check finds it; nothing in use is
+      // touched.
       LogError("reclaim: left behind: {}", node.error().ToString());
       return {};
     }
@@ -82,8 +80,7 @@ Result<size_t> StoreImpl::ReclaimStep(size_t max_nodes) {
 Result<std::vector<ObjectId>> StoreImpl::DurablyFreed(size_t limit) {
   std::vector<ReclaimRow> rows;
   const auto load = [&](uint64_t below) -> Status {
-    LockForReading();
-    const std::shared_lock lock(lock_, std::adopt_lock);
+    const FairReaderLock lock(lock_);
     if (below == 0) return {};
     PX_ASSIGN(rows, pages_->LoadQueue(ReclaimRow::Kind::kObject, below - 1, limit));
     return {};
@@ -113,7 +110,8 @@ Status StoreImpl::ForgetFreed(const std::vector<ObjectId>& objects) {
     for (const ObjectId object : objects) {
       const auto found = freed_.find(object.value);
       if (found == freed_.end()) {
-        return Fail(EINVAL, "object " + std::to_string(object.value) + " was not reported as freed");
+        return Fail(EINVAL,
+                    "object " + std::to_string(object.value) + " was not reported as freed");
       }
       seqs.push_back(found->second);
     }

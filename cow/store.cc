@@ -1,8 +1,6 @@
 #include "cow/store.h"
 
 #include <algorithm>
-#include <mutex>
-#include <shared_mutex>
 
 #include "cow/store_impl.h"
 #include "cow/txn.h"
@@ -75,24 +73,8 @@ Status StoreImpl::CreateRootVolume() {
   });
 }
 
-void StoreImpl::LockForWriting() {
-  // std::shared_mutex lets readers overtake a waiting writer; they wait at the gate instead.
-  writers_waiting_.fetch_add(1, std::memory_order_relaxed);
-  {
-    const MutexLock gate(gate_);
-    lock_.lock();
-  }
-  writers_waiting_.fetch_sub(1, std::memory_order_relaxed);
-}
-
-void StoreImpl::LockForReading() {
-  if (writers_waiting_.load(std::memory_order_relaxed) > 0) const MutexLock gate(gate_);
-  lock_.lock_shared();
-}
-
 Status StoreImpl::View(const std::function<Status(Reader&)>& body) {
-  LockForReading();
-  const std::shared_lock lock(lock_, std::adopt_lock);
+  const FairReaderLock lock(lock_);
   ViewReader reader(this, pages_);
   return body(reader);
 }
@@ -102,8 +84,7 @@ Status StoreImpl::Update(const std::function<Status(Txn&)>& body) {
 }
 
 Status StoreImpl::Write(const std::function<Status(WriteTxn&)>& body) {
-  LockForWriting();
-  const std::unique_lock lock(lock_, std::adopt_lock);
+  const FairWriterLock lock(lock_);
   txn_->Begin();
   // An exception (bad_alloc, or the body's own) leaves nothing behind either.
   struct Guard {
@@ -138,7 +119,8 @@ Status StoreImpl::Sync() {
       syncs_done_ = number;
       durable_seq_.store(covered, std::memory_order_release);
     } else {
-      // The kernel forgets what it could not write, so a second try would lie: only opening anew helps.
+      // The kernel forgets what it could not write, so a second try would lie: only opening anew
+      // helps.
       sync_failed_ = std::move(status).error();
     }
     sync_done_.NotifyAll();
@@ -147,8 +129,7 @@ Status StoreImpl::Sync() {
 }
 
 Result<ObjectId> StoreImpl::PeekNextObject() {
-  LockForReading();
-  const std::shared_lock lock(lock_, std::adopt_lock);
+  const FairReaderLock lock(lock_);
   return ObjectId{ids_.next_object};
 }
 
@@ -175,7 +156,8 @@ Result<std::unique_ptr<Store>> Store::Open(PageTable* pages, StoreOptions option
 Status Store::View(const std::function<Status(Reader&)>& body) { return impl_->View(body); }
 Status Store::Update(const std::function<Status(Txn&)>& body) { return impl_->Update(body); }
 Status Store::Sync() { return impl_->Sync(); }
-Status Store::Diff(VolumeId before, VolumeId after, std::string_view from, const DiffVisitor& visit) {
+Status Store::Diff(VolumeId before, VolumeId after, std::string_view from,
+                   const DiffVisitor& visit) {
   return impl_->Diff(before, after, from, visit);
 }
 Result<size_t> Store::ReclaimStep(size_t max_nodes) { return impl_->ReclaimStep(max_nodes); }

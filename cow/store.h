@@ -1,19 +1,22 @@
 // Store: volumes as persistent copy-on-write B+trees that share nodes, with exact reference counts.
 //
-// After Ohad Rodeh, "B-trees, Shadowing, and Clones" (ACM Transactions on Storage 3(4), 2008). A volume is
-// a root node. A clone is one more reference to it. A writer shadows each shared node on its path: copies
-// it, gives back one reference to the old one and takes one on each child (for a leaf: on each object that
-// its items name). An unshared node is changed in place. Counts of 1 have no row.
+// After Ohad Rodeh, "B-trees, Shadowing, and Clones" (ACM Transactions on Storage 3(4), 2008). A
+// volume is a root node. A clone is one more reference to it. A writer shadows each shared node on
+// its path: copies it, gives back one reference to the old one and takes one on each child (for a
+// leaf: on each object that its items name). An unshared node is changed in place. Counts of 1 have
+// no row.
 //
-// Threads: any thread may call anything. View bodies run beside each other; an Update body runs alone. A body
-// must not call back into View, Update or anything else of Store but the Txn or Reader it was given, and
-// must not block on the kernel's FUSE side.
+// Threads: any thread may call anything. View bodies run beside each other; an Update body runs
+// alone. A body must not call back into View, Update or anything else of Store but the Txn or
+// Reader it was given, and must not block on the kernel's FUSE side.
 //
-// Durability: when Update returned, a kill of the process cannot undo it. Sync makes it survive power loss.
-// A failed Update (its body's error, or ENOSPC, EDQUOT, EIO from the page table) leaves nothing of itself.
+// Durability: when Update returned, a kill of the process cannot undo it. Sync makes it survive
+// power loss. A failed Update (its body's error, or ENOSPC, EDQUOT, EIO from the page table) leaves
+// nothing of itself.
 //
-// Errors of every call: ENOENT no such volume or key, EIO, ENOMEM; EBADMSG a node with a wrong checksum and
-// EUCLEAN a broken structure, with the node named in the context; EINVAL a key or value over its limit.
+// Errors of every call: ENOENT no such volume or key, EIO, ENOMEM; EBADMSG a node with a wrong
+// checksum and EUCLEAN a broken structure, with the node named in the context; EINVAL a key or
+// value over its limit.
 #pragma once
 
 #include <functional>
@@ -50,17 +53,19 @@ class Reader {
                       const Visitor& visit) = 0;
   virtual Result<Volume> GetVolume(VolumeId volume) = 0;
   virtual Status ScanVolumes(VolumeId from, const std::function<bool(const Volume&)>& visit) = 0;
-  // How many items of all trees name that object. Exact only where the path to the caller's own item is
-  // unshared (see Txn::MakePrivate): a shared leaf stands for several volumes and counts once.
+  // How many items of all trees name that object. Exact only where the path to the caller's own
+  // item is unshared (see Txn::MakePrivate): a shared leaf stands for several volumes and counts
+  // once.
   virtual Result<uint64_t> ObjectRefs(ObjectId object) = 0;
-  // True if the path from the volume's root to that key has no shared node, so that ObjectRefs is exact.
+  // True if the path from the volume's root to that key has no shared node, so that ObjectRefs is
+  // exact.
   virtual Result<bool> IsPrivate(VolumeId volume, std::string_view key) = 0;
 };
 
 class Txn : public Reader {
  public:
-  // Inserts or replaces. References to objects that the value names and the old one did not are taken, those
-  // that the old one named and this one does not are given back.
+  // Inserts or replaces. References to objects that the value names and the old one did not are
+  // taken, those that the old one named and this one does not are given back.
   virtual Status Put(VolumeId volume, std::string_view key, std::string_view value) = 0;
   // ENOENT if there is no such key.
   virtual Status Erase(VolumeId volume, std::string_view key) = 0;
@@ -75,8 +80,9 @@ class Txn : public Reader {
   virtual Status DropVolume(VolumeId volume) = 0;
 
   virtual Result<Ino> NewIno(VolumeId volume) = 0;
-  // The next object id, in sequence: `objects` (the pool) makes files in that order ahead of use. An id that no
-  // item names at commit is queued to be freed. An aborted transaction gives its ids back.
+  // The next object id, in sequence: `objects` (the pool) makes files in that order ahead of use.
+  // An id that no item names at commit is queued to be freed. An aborted transaction gives its ids
+  // back.
   virtual Result<ObjectId> NewObject() = 0;
 };
 
@@ -103,19 +109,23 @@ class Store {
   Status View(const std::function<Status(Reader&)>& body);
   Status Update(const std::function<Status(Txn&)>& body);
 
-  // Every Update that had returned before the call survives power loss. Callers at the same time share one flush.
+  // Every Update that had returned before the call survives power loss. Callers at the same time
+  // share one flush.
   Status Sync();
 
-  // Items that differ, in key order from the first key >= `from`; skips whole subtrees that both share.
-  // Holds off writers for a bounded number of nodes at a time (so between them the volumes may change).
+  // Items that differ, in key order from the first key >= `from`; skips whole subtrees that both
+  // share. Holds off writers for a bounded number of nodes at a time (so between them the volumes
+  // may change).
   Status Diff(VolumeId before, VolumeId after, std::string_view from, const DiffVisitor& visit);
 
-  // Gives back up to `max_nodes` nodes of dropped trees in one transaction; returns how many rows it took off the
-  // queue (0: nothing left). Call it in a loop from a background thread; safe to stop at any time.
+  // Gives back up to `max_nodes` nodes of dropped trees in one transaction; returns how many rows
+  // it took off the queue (0: nothing left). Call it in a loop from a background thread; safe to
+  // stop at any time.
   Result<size_t> ReclaimStep(size_t max_nodes);
 
-  // Objects that nothing names any more and whose release is durable: at most `limit`. The caller removes their
-  // files and then says so with ForgetFreed. (Syncs if that is needed to make them durable.)
+  // Objects that nothing names any more and whose release is durable: at most `limit`. The caller
+  // removes their files and then says so with ForgetFreed. (Syncs if that is needed to make them
+  // durable.)
   Result<std::vector<ObjectId>> DurablyFreed(size_t limit);
   Status ForgetFreed(const std::vector<ObjectId>& objects);
 
@@ -124,9 +134,9 @@ class Store {
 
   StoreCounters Counters() const;
 
-  // Recomputes everything from the roots. Each finding is one line of `report`; `object_seen` gets every object that
-  // is named (once) or waits to be freed. With `repair`, wrong counts and lost nodes are put right. No other
-  // call may run. Returns the number of findings.
+  // Recomputes everything from the roots. Each finding is one line of `report`; `object_seen` gets
+  // every object that is named (once) or waits to be freed. With `repair`, wrong counts and lost
+  // nodes are put right. No other call may run. Returns the number of findings.
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
                          const std::function<void(ObjectId)>& object_seen);
 

@@ -1,8 +1,9 @@
 // StoreImpl: the state behind Store, and everything that reads trees.
 //
-// Locks, in order: the sync mutex, `lock_`, `volumes_mutex_`, a cache shard's. Nodes, volume states and
-// counters change only under `lock_` held alone; loads into the cache and into `volumes_` happen under it
-// shared. The write side is WriteTxn (txn.h); the store owns one and uses it for every transaction in turn.
+// Locks, in order: the sync mutex, `lock_`, `volumes_mutex_`, a cache shard's. Nodes, volume states
+// and counters change only under `lock_` held alone; loads into the cache and into `volumes_`
+// happen under it shared. The write side is WriteTxn (txn.h); the store owns one and uses it for
+// every transaction in turn.
 #pragma once
 
 #include <atomic>
@@ -16,6 +17,7 @@
 
 #include "base/mutex.h"
 #include "cow/cache.h"
+#include "cow/fair_lock.h"
 #include "cow/node.h"
 #include "cow/store.h"
 
@@ -25,8 +27,9 @@ class WriteTxn;
 
 struct VolumeState {
   NodeId root;
-  uint64_t next_ino = 0;   // the next one to give out
-  uint64_t ino_limit = 0;  // as in the volume's row: those below may be given out without writing it
+  uint64_t next_ino = 0;  // the next one to give out
+  uint64_t ino_limit =
+      0;  // as in the volume's row: those below may be given out without writing it
   std::string attributes;
   bool dropped = false;  // by the transaction that is running
   uint32_t dirty = 0;    // 1 + index among the volumes the transaction touched
@@ -79,7 +82,8 @@ class StoreImpl {
   Result<NodePtr> GetNode(NodeId id, const Expected& expected);
   // The same without filling the cache, for walks that pass each node once.
   Result<NodePtr> PeekNode(NodeId id);
-  // Never null; it stays where it is until the volume is dropped. ENOENT for one dropped by the transaction.
+  // Never null; it stays where it is until the volume is dropped. ENOENT for one dropped by the
+  // transaction.
   Result<VolumeState*> FindVolume(VolumeId id);
   Result<std::string> Get(VolumeId volume, std::string_view key);
   Status Scan(VolumeId volume, std::string_view from, std::string_view to, const Visitor& visit);
@@ -96,14 +100,9 @@ class StoreImpl {
   Result<NodePtr> LoadNode(NodeId id);
   Status LoadCounters();
   Status CreateRootVolume();
-  // Waits for the lock without being overtaken by readers for ever.
-  void LockForWriting() PX_ACQUIRE(lock_);
-  void LockForReading() PX_ACQUIRE_SHARED(lock_);
 
   PageTable* const pages_;
-  SharedMutex lock_;
-  Mutex gate_;  // held by a writer that waits for `lock_`
-  std::atomic<int> writers_waiting_{0};
+  FairSharedMutex lock_;
 
   NodeCache cache_;
   Mutex volumes_mutex_;  // of the map itself; the states in it are under `lock_`
@@ -115,7 +114,8 @@ class StoreImpl {
   std::atomic<uint64_t> committed_seq_{0};
   std::atomic<uint64_t> durable_seq_{0};
   Mutex freed_mutex_;
-  std::unordered_map<uint64_t, uint64_t> freed_ PX_GUARDED_BY(freed_mutex_);  // object -> seq of its row
+  std::unordered_map<uint64_t, uint64_t> freed_
+      PX_GUARDED_BY(freed_mutex_);  // object -> seq of its row
 
   Mutex sync_mutex_;
   CondVar sync_done_;

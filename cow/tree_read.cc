@@ -32,7 +32,8 @@ Status CheckExpected(NodeView node, const Expected& expected) {
   const size_t first = node.is_leaf() ? 0 : 1;
   const bool low_ok = node.count() <= first || node.Key(first) >= expected.low;
   const bool high_ok = expected.high.empty() || node.Key(node.count() - 1) < expected.high;
-  if (!low_ok || !high_ok) return Fail(EUCLEAN, Name(node.id()) + ": keys outside its parent's range");
+  if (!low_ok || !high_ok)
+    return Fail(EUCLEAN, Name(node.id()) + ": keys outside its parent's range");
   return {};
 }
 
@@ -57,9 +58,11 @@ Result<NodePtr> StoreImpl::LoadNode(NodeId id) {
 
 Result<NodePtr> StoreImpl::GetNode(NodeId id, const Expected& expected) {
   if (NodePtr node = cache_.Find(id)) {
-    // The level keeps every walk finite, so it is checked each time; the range was, when it was loaded.
+    // The level keeps every walk finite, so it is checked each time; the range was, when it was
+    // loaded.
     const NodeView view(node->bytes.data());
-    if (expected.level >= 0 && view.level() != expected.level) PX_TRY(CheckExpected(view, expected));
+    if (expected.level >= 0 && view.level() != expected.level)
+      PX_TRY(CheckExpected(view, expected));
     return node;
   }
   PX_ASSIGN(NodePtr node, LoadNode(id));

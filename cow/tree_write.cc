@@ -160,7 +160,8 @@ Status WriteTxn::EraseItem(VolumeId volume, std::string_view key) {
   const NodePtr& leaf = path.leaf().node;
   bool found = false;
   const size_t i = ViewOf(leaf).LowerBound(key, &found);
-  if (!found) return Fail(EUCLEAN, "node " + std::to_string(leaf->id.value) + ": an item went missing");
+  if (!found)
+    return Fail(EUCLEAN, "node " + std::to_string(leaf->id.value) + ": an item went missing");
   PX_TRY(ChangeObjects(key, ViewOf(leaf).Value(i), {}));
   Touch(leaf);
   EditOf(leaf).Erase(i);
@@ -178,7 +179,8 @@ Status WriteTxn::Rebalance(VolumeId volume, VolumeState* state, Path* path) {
 Status WriteTxn::CollapseRoot(VolumeId volume, VolumeState* state, NodePtr root) {
   while (!ViewOf(root).is_leaf() && ViewOf(root).count() == 1) {
     // The volume takes over the reference that the root held.
-    PX_ASSIGN(NodePtr child, store_.GetNode(ViewOf(root).Child(0), ExpectChild(ViewOf(root), 0, {})));
+    PX_ASSIGN(NodePtr child,
+              store_.GetNode(ViewOf(root).Child(0), ExpectChild(ViewOf(root), 0, {})));
     SetRoot(volume, state, child->id);
     EraseNode(root);
     root = std::move(child);

@@ -10,7 +10,8 @@ namespace {
 
 // How many inode numbers one write of the volume's row covers.
 constexpr uint64_t kInoChunk = 256;
-// A map that grew beyond it in a large transaction is given up, since clearing it costs its buckets.
+// A map that grew beyond it in a large transaction is given up, since clearing it costs its
+// buckets.
 constexpr size_t kKeepBuckets = 1024;
 
 template <typename Map>

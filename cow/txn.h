@@ -1,11 +1,13 @@
-// WriteTxn: one transaction. Nodes are changed in the cache, in place; Finish writes each changed node once,
-// with counts, volumes, queue and counters, as one batch of the page table.
+// WriteTxn: one transaction. Nodes are changed in the cache, in place; Finish writes each changed
+// node once, with counts, volumes, queue and counters, as one batch of the page table.
 //
-// Nothing that was committed needs a copy to be restored: on abort the changed nodes leave the cache, and the
-// page table still has them as they were. Volume states and id counters are put back from copies.
+// Nothing that was committed needs a copy to be restored: on abort the changed nodes leave the
+// cache, and the page table still has them as they were. Volume states and id counters are put back
+// from copies.
 //
-// An error inside a change poisons the transaction, since a tree may be half changed: Finish then aborts even if
-// the body went on and returned success. Used by one thread, which holds the store's lock alone.
+// An error inside a change poisons the transaction, since a tree may be half changed: Finish then
+// aborts even if the body went on and returned success. Used by one thread, which holds the store's
+// lock alone.
 #pragma once
 
 #include <array>
@@ -125,7 +127,8 @@ class WriteTxn final : public Txn {
   std::vector<DirtyVolume> volumes_;
   std::unordered_map<uint64_t, Refs> node_refs_, object_refs_;
   std::optional<Error> poison_;
-  PageBatch batch_;  // kept for its memory; `queued`, `unqueued` and `erased_pages` fill as the body runs
+  PageBatch
+      batch_;  // kept for its memory; `queued`, `unqueued` and `erased_pages` fill as the body runs
 };
 
 }  // namespace px::cow

@@ -41,7 +41,8 @@ void ForObjects(const std::map<std::string, std::string>& items,
 
 uint64_t ModelSeed() {
   const char* given = std::getenv("PX_SEED");
-  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
+  const uint64_t seed =
+      given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
   std::printf("PX_SEED=%llu\n", static_cast<unsigned long long>(seed));
   return seed;
 }
@@ -212,7 +213,8 @@ void CowModel::StepErase(Txn& txn, Undo* undo) {
   if (Chance(5)) {
     const std::string key = RandomKey();
     const Status erased = model.items.contains(key) ? Status() : txn.Erase(id, key);
-    if (!model.items.contains(key)) Require(!erased && erased.error().code() == ENOENT, "no ENOENT");
+    if (!model.items.contains(key))
+      Require(!erased && erased.error().code() == ENOENT, "no ENOENT");
     return;
   }
   // Now and then a run of neighbours, so that whole nodes go.
@@ -295,7 +297,8 @@ void CowModel::StepIds(Txn& txn, Undo* undo) {
   RequireOk(txn.MakePrivate(id, key), "make private");
   const auto made = txn.IsPrivate(id, key);
   Require(made && *made, "not private after MakePrivate");
-  // On a private path the count is the number of references in private leaves, and no less than in this item.
+  // On a private path the count is the number of references in private leaves, and no less than in
+  // this item.
   const auto item = model.items.find(key);
   if (item == model.items.end()) return;
   cow::ForEachObject(key, item->second, [&](ObjectId object) {
@@ -361,8 +364,9 @@ void CowModel::CompareDiff() {
                              std::optional<std::string_view> new_value) {
                            skip_equal();
                            if (old_value) {
-                             Require(a != before.end() && a->first == key && a->second == *old_value,
-                                     "diff: wrong before");
+                             Require(
+                                 a != before.end() && a->first == key && a->second == *old_value,
+                                 "diff: wrong before");
                              ++a;
                            }
                            if (new_value) {

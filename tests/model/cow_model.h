@@ -1,7 +1,8 @@
 // CowModel: random operations on a cow::Store and on its model side by side.
 //
-// The model of a volume is a std::map, of a clone a whole copy of it. A difference throws std::runtime_error, which
-// fails the test that runs it. What happens is a function of the seed alone.
+// The model of a volume is a std::map, of a clone a whole copy of it. A difference throws
+// std::runtime_error, which fails the test that runs it. What happens is a function of the seed
+// alone.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +40,8 @@ class CowModel {
 
   // Runs at least `ops` operations and compares everything at the end.
   void Run(uint64_t ops);
-  // Drops all volumes, empties the root volume, reclaims all; then only the root volume's node may be left.
+  // Drops all volumes, empties the root volume, reclaims all; then only the root volume's node may
+  // be left.
   void DropAll();
   cow::Store& store() { return *store_; }
   uint64_t ops() const { return ops_; }
@@ -80,7 +82,8 @@ class CowModel {
   cow::PageTable* pages_ = nullptr;
   std::unique_ptr<cow::Store> store_;
   std::map<uint32_t, VolumeModel> volumes_;
-  std::set<uint64_t> objects_;  // every one that a committed transaction made and that was not freed
+  std::set<uint64_t>
+      objects_;  // every one that a committed transaction made and that was not freed
   uint64_t next_object_ = 1;
   uint64_t ops_ = 0;
 };

@@ -1,5 +1,5 @@
-// Random operations on the engine against std::map and whole-copy clones. A failure prints its seed: run again with
-// PX_SEED=that. PX_MODEL_OPS sets the number of operations of each test.
+// Random operations on the engine against std::map and whole-copy clones. A failure prints its
+// seed: run again with PX_SEED=that. PX_MODEL_OPS sets the number of operations of each test.
 #include <gtest/gtest.h>
 
 #include <filesystem>

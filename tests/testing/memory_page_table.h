@@ -1,5 +1,6 @@
-// MemoryPageTable: the engine's page table without a disk, for tests. It can fail its next commits, lose power
-// (back to the last Sync), and have its rows damaged. Thread safe as cow::PageTable demands.
+// MemoryPageTable: the engine's page table without a disk, for tests. It can fail its next commits,
+// lose power (back to the last Sync), and have its rows damaged. Thread safe as cow::PageTable
+// demands.
 #pragma once
 
 #include <algorithm>
@@ -71,7 +72,8 @@ class MemoryPageTable final : public cow::PageTable {
                                                  size_t limit) override {
     const MutexLock lock(mutex_);
     std::vector<cow::ReclaimRow> found;
-    for (auto row = rows_.queue.rbegin(); row != rows_.queue.rend() && found.size() < limit; ++row) {
+    for (auto row = rows_.queue.rbegin(); row != rows_.queue.rend() && found.size() < limit;
+         ++row) {
       if (row->second.kind == kind && row->first <= max_seq) found.push_back(row->second);
     }
     return found;

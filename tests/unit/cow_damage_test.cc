@@ -1,4 +1,5 @@
-// Damaged stores: what is broken is named, what is not still works, repair puts counts right, nothing crashes.
+// Damaged stores: what is broken is named, what is not still works, repair puts counts right,
+// nothing crashes.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -87,7 +88,8 @@ TEST_F(CowDamageTest, AFlippedBitSpoilsItsNodeAlone) {
   EXPECT_EQ(GetError(1), 0);
   EXPECT_EQ(GetError(1499), 0);
   EXPECT_GE(Check(), 1U);
-  EXPECT_NE(text_.find("node " + std::to_string(leaf.value) + ": wrong checksum"), std::string::npos);
+  EXPECT_NE(text_.find("node " + std::to_string(leaf.value) + ": wrong checksum"),
+            std::string::npos);
 }
 
 TEST_F(CowDamageTest, ASwappedNodeIsSeen) {
@@ -163,7 +165,8 @@ TEST_F(CowDamageTest, ReclaimGoesOnPastANodeItCannotRead) {
   FAIL() << "reclaim does not come to an end";
 }
 
-// Random bytes in random nodes, their checksums put right: every call must return, with whatever result.
+// Random bytes in random nodes, their checksums put right: every call must return, with whatever
+// result.
 TEST_F(CowDamageTest, NothingCrashesOnAnyBytes) {
   std::mt19937_64 rng(px::testing::ModelSeed());
   std::vector<uint64_t> ids;
@@ -172,8 +175,8 @@ TEST_F(CowDamageTest, NothingCrashesOnAnyBytes) {
     pages_.rows() = sound_;
     for (uint64_t hits = 1 + rng() % 6; hits > 0; --hits) {
       const auto volume = static_cast<uint32_t>(rng() % 3);
-      const uint64_t id = rng() % 3 == 0 ? pages_.rows().volumes[volume].root.value
-                                         : ids[rng() % ids.size()];
+      const uint64_t id =
+          rng() % 3 == 0 ? pages_.rows().volumes[volume].root.value : ids[rng() % ids.size()];
       auto& bytes = pages_.rows().pages[id];
       Node node(bytes.data());
       if (!node.is_leaf() && rng() % 2 == 0) {

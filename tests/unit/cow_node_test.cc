@@ -1,4 +1,5 @@
-// Nodes: edits at the limits of a page, splits and merges, and that no bytes from disk can make a view stray.
+// Nodes: edits at the limits of a page, splits and merges, and that no bytes from disk can make a
+// view stray.
 #include "cow/node.h"
 
 #include <gtest/gtest.h>
@@ -146,7 +147,8 @@ TEST_F(NodeTest, SplitAtTheEndLeavesTheLeftFull) {
 TEST_F(NodeTest, SeparatorsOfLeavesAreShort) {
   Page left(1), right(2);
   size_t n = 0;
-  while (left.node.Insert(n, std::string(1, static_cast<char>('a' + n)) + std::string(280, 'x'), "")) {
+  while (
+      left.node.Insert(n, std::string(1, static_cast<char>('a' + n)) + std::string(280, 'x'), "")) {
     ++n;
   }
   const std::string last = std::string(1, static_cast<char>('a' + n)) + std::string(280, 'x');
@@ -244,8 +246,8 @@ TEST_F(NodeTest, AnotherNodesBytesAreSeen) {
   EXPECT_NE(status.error().context().find("node 6"), std::string::npos);
 }
 
-// Damage that keeps the checksum right: whatever the check lets through can be used without straying (run this under
-// the address sanitizer).
+// Damage that keeps the checksum right: whatever the check lets through can be used without
+// straying (run this under the address sanitizer).
 TEST_F(NodeTest, WhatPassesTheCheckIsSafeToUse) {
   std::mt19937_64 rng(px::testing::ModelSeed());
   size_t passed = 0;
@@ -267,7 +269,8 @@ TEST_F(NodeTest, WhatPassesTheCheckIsSafeToUse) {
       if (found && page.node.count() > 1 && i > 0) {
         page.node.Erase(i);
       } else if (!found && i > 0) {
-        page.node.Insert(i, key, page.node.is_leaf() ? std::string(rng() % 300, 'w') : ChildBytes(9));
+        page.node.Insert(i, key,
+                         page.node.is_leaf() ? std::string(rng() % 300, 'w') : ChildBytes(9));
       }
     }
     ExpectSound(page.node);

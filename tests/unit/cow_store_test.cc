@@ -1,4 +1,5 @@
-// The engine's promises, one fact a test: abort, counts, ids, reclaim, durability of freed objects, diff.
+// The engine's promises, one fact a test: abort, counts, ids, reclaim, durability of freed objects,
+// diff.
 #include "cow/store.h"
 
 #include <gtest/gtest.h>
@@ -431,13 +432,13 @@ TEST_F(CowStoreTest, DiffReadsOnlyWhatDiffers) {
   Open();
   const uint64_t loads = pages_.loads();
   std::vector<std::string> keys;
-  ASSERT_TRUE(store_->Diff(kRootVolume, clone, {},
-                           [&](std::string_view key, auto before, auto after) {
-                             keys.emplace_back(key);
-                             EXPECT_TRUE(before);
-                             EXPECT_EQ(after.has_value(), key == Key(40'000));
-                             return true;
-                           }));
+  ASSERT_TRUE(
+      store_->Diff(kRootVolume, clone, {}, [&](std::string_view key, auto before, auto after) {
+        keys.emplace_back(key);
+        EXPECT_TRUE(before);
+        EXPECT_EQ(after.has_value(), key == Key(40'000));
+        return true;
+      }));
   EXPECT_EQ(keys, (std::vector<std::string>{Key(3), Key(40'000)}));
   EXPECT_LE(pages_.loads() - loads, 12U);
 }
@@ -466,7 +467,8 @@ TEST_F(CowStoreTest, ADirectoryOfAMillionEntries) {
       for (uint64_t i = base; i < base + 1000; ++i) {
         DentryItem dentry;
         dentry.ino = i;
-        PX_TRY(txn.Put(kRootVolume, DentryKey(kRootIno, "file-" + std::to_string(i)), AsBytes(dentry)));
+        PX_TRY(txn.Put(kRootVolume, DentryKey(kRootIno, "file-" + std::to_string(i)),
+                       AsBytes(dentry)));
       }
       return {};
     });
@@ -478,7 +480,8 @@ TEST_F(CowStoreTest, ADirectoryOfAMillionEntries) {
   }
   uint64_t seen = 0;
   ASSERT_TRUE(store_->View([&](Reader& reader) {
-    return reader.Scan(kRootVolume, DentryKeyFrom(kRootIno, 0), ItemKeyEnd(kRootIno, ItemType::kDentry),
+    return reader.Scan(kRootVolume, DentryKeyFrom(kRootIno, 0),
+                       ItemKeyEnd(kRootIno, ItemType::kDentry),
                        [&](std::string_view, std::string_view) { return ++seen > 0; });
   }));
   EXPECT_EQ(seen, kEntries);
