@@ -2,18 +2,24 @@
 
 add_library(px_mount_testing STATIC
   testing/mount_fixture.cc
-  mount/main.cc
-  mount/posix.cc
+  mount/mode_main.cc
   mount/process.cc
   mount/tree.cc
   mount/volume.cc
-  mount/watchdog.cc
 )
 target_link_libraries(px_mount_testing PUBLIC px_base GTest::gtest)
 if(TARGET px-fs)
   target_compile_definitions(px_mount_testing PRIVATE PX_FS_PROGRAM="$<TARGET_FILE:px-fs>")
   add_dependencies(px_mount_testing px-fs)
 endif()
+
+# main() and the fixture of the GoogleTest programs.
+add_library(px_mount_main STATIC
+  mount/main.cc
+  mount/posix.cc
+  mount/watchdog.cc
+)
+target_link_libraries(px_mount_main PUBLIC px_mount_testing)
 
 # px_mount_test(NAME MODE...): registers the program NAME with ctest once per mode.
 function(px_mount_test name)
@@ -37,7 +43,7 @@ add_executable(posix_mount_test
   mount/posix_size_test.cc
   mount/posix_xattr_test.cc
 )
-target_link_libraries(posix_mount_test PRIVATE px_mount_testing)
+target_link_libraries(posix_mount_test PRIVATE px_mount_main)
 px_mount_test(posix_mount_test plain plain-user passthrough cached user xfs)
 
 add_executable(clone_mount_test
@@ -46,5 +52,16 @@ add_executable(clone_mount_test
   mount/snapshot_test.cc
   mount/volume_fixture.cc
 )
-target_link_libraries(clone_mount_test PRIVATE px_mount_testing)
+target_link_libraries(clone_mount_test PRIVATE px_mount_main)
 px_mount_test(clone_mount_test passthrough cached user xfs)
+
+add_executable(diff_fuzz
+  fuzz/diff_fuzz.cc
+  fuzz/worker.cc
+)
+target_link_libraries(diff_fuzz PRIVATE px_mount_testing)
+px_mount_test(diff_fuzz plain passthrough cached user xfs)
+
+add_executable(kill_loop fuzz/kill_loop.cc)
+target_link_libraries(kill_loop PRIVATE px_mount_testing)
+px_mount_test(kill_loop passthrough cached)

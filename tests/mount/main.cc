@@ -2,18 +2,14 @@
 //
 // Where the machine cannot serve that mode, every test is skipped with the reason; with
 // PX_REQUIRE_MOUNT=1 the program fails.
-#include <grp.h>
 #include <gtest/gtest.h>
-#include <pwd.h>
-#include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "tests/mount/mode_main.h"
 #include "tests/mount/posix.h"
 #include "tests/mount/watchdog.h"
 
@@ -43,27 +39,6 @@ void LimitTests(const MountMode& mode) {
   if (!mode.px && !mode.xfs) filter += separator + std::string("*PxTest.*");
 }
 
-// Becomes an ordinary user for good: a root process could not even enter that user's mount.
-Status DropRoot() {
-  const char* name = std::getenv("PX_TEST_USER");
-  if (name == nullptr) name = "nobody";
-  const passwd* user = ::getpwnam(name);
-  if (user == nullptr) return Fail(EOPNOTSUPP, std::string("there is no user ") + name);
-  if (::setgroups(0, nullptr) != 0 || ::setresgid(user->pw_gid, user->pw_gid, user->pw_gid) != 0 ||
-      ::setresuid(user->pw_uid, user->pw_uid, user->pw_uid) != 0) {
-    return FailErrno(std::string("become ") + name);
-  }
-  ::setenv("HOME", "/nonexistent", 1);
-  return {};
-}
-
-Status MakeMount(const MountMode& mode) {
-  if (!mode.root && ::geteuid() == 0) PX_TRY(DropRoot());
-  PX_ASSIGN(MountSlot(), MountFixture::Create(mode));
-  WatchdogSlot() = std::make_unique<Watchdog>([] { TheMount().AbortConnection(); });
-  return {};
-}
-
 int Main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   const std::string_view kFlag = "--mode=";
@@ -76,14 +51,14 @@ int Main(int argc, char** argv) {
   }
   LimitTests(*mode);
   if (::testing::GTEST_FLAG(list_tests)) return RUN_ALL_TESTS();
-  if (const Status made = MakeMount(*mode); !made) {
-    const char* require = std::getenv("PX_REQUIRE_MOUNT");
-    const bool required = require != nullptr && std::strcmp(require, "1") == 0;
-    if (required || made.error().code() != EOPNOTSUPP) {
-      std::fprintf(stderr, "error: %s: %s\n", argument.data(), made.error().ToString().c_str());
-      return 1;
-    }
-    ReasonSlot() = made.error().context();
+  if (auto mount = MakeMount(*mode)) {
+    MountSlot() = std::move(*mount);
+    WatchdogSlot() = std::make_unique<Watchdog>([] { TheMount().AbortConnection(); });
+  } else if (mount.error().code() == EOPNOTSUPP) {
+    ReasonSlot() = mount.error().context();
+  } else {
+    std::fprintf(stderr, "error: %s: %s\n", argument.data(), mount.error().ToString().c_str());
+    return 1;
   }
   const int result = RUN_ALL_TESTS();
   WatchdogSlot().reset();

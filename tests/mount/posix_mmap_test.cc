@@ -203,6 +203,16 @@ TEST_F(MmapTest, SparseFileFilledThroughTheMap) {
     ASSERT_EQ(content.substr(at, 5), std::string("here\0", 5));
 }
 
+TEST_F(MmapTest, SeekDataFindsWhatTheMapWrote) {
+  const UniqueFd fd = Open("f", O_RDWR | O_CREAT);
+  ASSERT_EQ(Try(::ftruncate(fd.get(), 1 << 20)), 0);
+  const Mapping map(fd.get(), 1 << 20, kReadWrite, MAP_SHARED);
+  map.Write(512 << 10, "data");
+  const off_t data = ::lseek(fd.get(), 0, SEEK_DATA);
+  EXPECT_GE(data, 0);
+  EXPECT_LE(data, 512 << 10);
+}
+
 TEST_F(MmapTest, SharedWriteTouchesMtimeByMsync) {
   Put("f", Pattern(kPage));
   const UniqueFd fd = Open("f", O_RDWR);

@@ -224,6 +224,18 @@ TEST_F(WriteTest, TouchesMtimeWhileOpen) {
   EXPECT_GT(MTimeNs("a"), before);
 }
 
+TEST_F(WriteTest, MtimeNeverGoesBack) {
+  for (int i = 0; i < 50; ++i) {
+    const UniqueFd fd = Open("a", O_CREAT | O_RDWR | O_TRUNC);
+    const int64_t created = MTimeNs("a");
+    WriteAt(fd.get(), 0, "x");
+    const int64_t written = MTimeNs("a");
+    ASSERT_GE(written, created);
+    ASSERT_EQ(Try(::ftruncate(fd.get(), 7)), 0);
+    ASSERT_GE(MTimeNs("a"), written);
+  }
+}
+
 TEST_F(WriteTest, MtimeDoesNotChangeOnClose) {
   UniqueFd fd = Open("a", O_CREAT | O_RDWR);
   WriteAt(fd.get(), 0, "1");

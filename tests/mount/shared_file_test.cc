@@ -220,6 +220,28 @@ TEST_F(SharedFileTest, MappedForWritingAtTheTimeOfTheClone) {
   });
 }
 
+// In passthrough, the mapping holds the backing file and the handle is released though it still
+// lives.
+TEST_F(SharedFileTest, MappedForWritingWithoutAHandleAtTheTimeOfTheClone) {
+  ForEachSize([](size_t size) {
+    UniqueFd fd = Open("a/f", O_RDWR);
+    void* map = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    ASSERT_NE(map, MAP_FAILED);
+    auto* bytes = static_cast<char*>(map);
+    std::memcpy(bytes, "before", 6);
+    fd.Reset();
+    // The release is on its way to the daemon; a call that it answers after lets it arrive.
+    for (int i = 0; i < 50; ++i) Put("a/other", std::to_string(i));
+    Clone("a", "b");
+    std::memcpy(bytes + 20, "after", 5);
+    ASSERT_EQ(::msync(map, size, MS_SYNC), 0);
+    EXPECT_EQ(Get("b/f"), Overwritten(Original(size), 0, "before"));
+    const std::string changed = Get("a/f");
+    EXPECT_EQ(changed.substr(0, 6) + changed.substr(20, 5), "beforeafter");
+    ::munmap(map, size);
+  });
+}
+
 TEST_F(SharedFileTest, MappedForReadingStaysTheSameFile) {
   ForEachSize([](size_t size) {
     const UniqueFd fd = Open("a/f", O_RDONLY);

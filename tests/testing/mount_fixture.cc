@@ -30,16 +30,16 @@ constexpr std::string_view kPrefix = "px-mount-test.";
 constexpr auto kMountTimeout = seconds(30);
 constexpr auto kUnmountTimeout = seconds(30);
 
-// "suid,dev,allow_other": a root mount must be one that any program runs on without knowing.
+// "allow_other": a root mount must be one that any program runs on without knowing.
 constexpr std::array kModes = {
     MountMode{"plain", false, true, false, ""},
     MountMode{"plain-user", false, false, false, ""},
     MountMode{"plain-xfs", false, true, true, ""},
-    MountMode{"passthrough", true, true, false, "suid,dev,allow_other"},
-    MountMode{"cached", true, true, false, "nopassthrough,suid,dev,allow_other"},
+    MountMode{"passthrough", true, true, false, "allow_other"},
+    MountMode{"cached", true, true, false, "nopassthrough,allow_other"},
     MountMode{"user", true, false, false, ""},
-    MountMode{"xfs", true, true, true, "suid,dev,allow_other"},
-    MountMode{"xfs-cached", true, true, true, "nopassthrough,suid,dev,allow_other"},
+    MountMode{"xfs", true, true, true, "allow_other"},
+    MountMode{"xfs-cached", true, true, true, "nopassthrough,allow_other"},
 };
 
 std::string TempBase() {
