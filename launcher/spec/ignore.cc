@@ -76,24 +76,24 @@ bool MatchPart(std::string_view pattern, std::string_view text) {
   return p == pattern.size();
 }
 
-// All parts of a path against all parts of a pattern, "**" standing for any number of parts.
-bool MatchParts(const std::vector<std::string>& pattern, const std::vector<std::string_view>& parts,
-                size_t first) {
-  // reachable[j]: the pattern up to now matches parts[first..j).
-  std::vector<bool> reachable(parts.size() + 1, false);
-  reachable[first] = true;
+// For each number of parts whether the pattern matches a path that ends after so many of them,
+// starting at the first part or, if not `anchored`, at any. "**" stands for any number of parts.
+std::vector<bool> MatchParts(const std::vector<std::string>& pattern,
+                             const std::vector<std::string_view>& parts, bool anchored) {
+  std::vector<bool> reachable(parts.size() + 1, !anchored);
+  reachable[0] = true;
   for (const std::string& part : pattern) {
     std::vector<bool> next(parts.size() + 1, false);
-    for (size_t j = first; j <= parts.size(); ++j) {
+    for (size_t j = 0; j <= parts.size(); ++j) {
       if (part == "**") {
-        next[j] = reachable[j] || (j > first && next[j - 1]);
+        next[j] = reachable[j] || (j > 0 && next[j - 1]);
       } else if (j < parts.size() && reachable[j] && MatchPart(part, parts[j])) {
         next[j + 1] = true;
       }
     }
     reachable = std::move(next);
   }
-  return reachable[parts.size()];
+  return reachable;
 }
 
 std::string_view TrimLine(std::string_view line) {
@@ -134,27 +134,21 @@ IgnoreRules::IgnoreRules(std::string_view text) {
 
 bool IgnoreRules::Matches(const Rule& rule, const std::vector<std::string_view>& parts,
                           bool is_directory) {
-  if (rule.directory_only && !is_directory) return false;
-  if (rule.anchored) return MatchParts(rule.parts, parts, 0);
-  for (size_t first = 0; first < parts.size(); ++first) {
-    if (MatchParts(rule.parts, parts, first)) return true;
+  const std::vector<bool> ends = MatchParts(rule.parts, parts, rule.anchored);
+  // What matches a directory above holds for all that lies below it.
+  for (size_t end = 1; end < parts.size(); ++end) {
+    if (ends[end]) return true;
   }
-  return false;
+  return ends[parts.size()] && (is_directory || !rule.directory_only);
 }
 
 bool IgnoreRules::IsIgnored(std::string_view path, bool is_directory) const {
   const std::vector<std::string_view> parts = SplitPath(path);
+  if (parts.empty()) return false;
   bool ignored = false;
   for (const Rule& rule : rules_) {
     if (rule.negated == !ignored) continue;  // would change nothing
-    // A rule that matches a directory holds for all that lies below it.
-    std::vector<std::string_view> upper;
-    for (size_t i = 0; i < parts.size(); ++i) {
-      upper.push_back(parts[i]);
-      if (!Matches(rule, upper, i + 1 < parts.size() || is_directory)) continue;
-      ignored = !rule.negated;
-      break;
-    }
+    if (Matches(rule, parts, is_directory)) ignored = !rule.negated;
   }
   return ignored;
 }

@@ -53,12 +53,12 @@ class Handler : public nlohmann::json_sax<Json> {
 
   bool null() override { return Add(nullptr, 4); }
   bool boolean(bool value) override { return Add(value, value ? 4 : 5); }
-  bool number_integer(number_integer_t value) override { return Add(value, 1); }
+  bool number_integer(number_integer_t value) override { return Add(value, kNumber); }
   bool number_unsigned(number_unsigned_t value) override {
     const bool fits = value <= static_cast<uint64_t>(INT64_MAX);
-    return Add(fits ? Json(static_cast<int64_t>(value)) : Json(value), 1);
+    return Add(fits ? Json(static_cast<int64_t>(value)) : Json(value), kNumber);
   }
-  bool number_float(number_float_t value, const string_t&) override { return Add(value, 1); }
+  bool number_float(number_float_t value, const string_t&) override { return Add(value, kNumber); }
   bool string(string_t& value) override {
     const size_t size = value.size();
     if (!IsCleanText(value)) return Refuse("the text holds a NUL character", "check its escapes");
@@ -92,6 +92,9 @@ class Handler : public nlohmann::json_sax<Json> {
   const Problem& problem() const { return problem_; }
 
  private:
+  // The parser has read one character more than the number.
+  static constexpr size_t kNumber = 2;
+
   Mark Here(size_t length) const {
     return {name_, position_.line, std::max(1, position_.column - static_cast<int>(length) + 1)};
   }

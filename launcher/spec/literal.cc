@@ -143,9 +143,8 @@ class LiteralParser {
 
   std::optional<Json> Number() {
     bool negative = false;
-    while (at_ < text_.size() && (text_[at_] == '-' || text_[at_] == '+')) {
-      negative ^= text_[at_] == '-';
-      ++at_;
+    if (at_ < text_.size() && (text_[at_] == '-' || text_[at_] == '+')) {
+      negative = text_[at_++] == '-';
       Skip();
     }
     const std::string_view rest = text_.substr(at_);

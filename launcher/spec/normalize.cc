@@ -27,6 +27,51 @@ void Rename(Json& section, const char* from, const char* to) {
   section.erase(from);
 }
 
+// default_worker_resources: {...} is default_worker: {resources: {...}} now.
+void MoveDefault(Json& replicas, const std::string& role, const char* old, const char* field) {
+  const std::string from = "default_" + role + "_" + old;
+  if (!replicas.contains(from) || !replicas[from].is_object()) return;
+  Json& target = replicas["default_" + role];
+  if (!target.is_object()) target = Json::object();
+  if (!target.contains(field)) target[field] = replicas[from];
+  replicas.erase(from);
+}
+
+// worker_resources: [{index: 1, ...}] is worker: [{index: 1, resources: {...}}] now.
+void MoveList(Json& replicas, const std::string& role, const char* old, const char* field) {
+  const std::string from = role + "_" + old;
+  if (!replicas.contains(from) || !replicas[from].is_array()) return;
+  const Json list = replicas[from];
+  replicas.erase(from);
+  Json& target = replicas[role];
+  if (!target.is_array()) target = Json::array();
+  for (Json value : list) {
+    if (!value.is_object()) continue;
+    Json entry = Json::object();
+    if (value.contains("index")) {
+      entry["index"] = value["index"];
+      value.erase("index");
+    }
+    entry[field] = std::move(value);
+    target.push_back(std::move(entry));
+  }
+}
+
+void MoveReplicas(Json& replicas) {
+  if (!replicas.is_object()) return;
+  for (const char* role : {"worker", "ps"}) {
+    MoveDefault(replicas, role, "resources", "resources");
+    MoveDefault(replicas, role, "node_selectors", "node_selector");
+    MoveDefault(replicas, role, "config", "config");
+    MoveList(replicas, role, "resources", "resources");
+    MoveList(replicas, role, "node_selectors", "node_selector");
+    MoveList(replicas, role, "configs", "config");
+  }
+  // Settings of polyaxon-lib's own training loop.
+  replicas.erase("run_config");
+  replicas.erase("delay_workers_by_global_step");
+}
+
 }  // namespace
 
 Json Normalize(const Json& raw) {
@@ -41,6 +86,7 @@ Json Normalize(const Json& raw) {
     if (!environment->contains(framework)) continue;
     if (!spec.contains("framework")) spec["framework"] = framework;
     Rename(spec["environment"], framework, "replicas");
+    MoveReplicas(spec["environment"]["replicas"]);
     break;
   }
   return spec;

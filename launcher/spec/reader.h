@@ -10,7 +10,7 @@ namespace px::spec {
 // Deeper nesting and more values than any real file has; stops aliases that contain themselves and
 // aliases of aliases that multiply.
 constexpr int kMaxNesting = 100;
-constexpr size_t kMaxValues = 500'000;
+constexpr size_t kMaxValues = 100'000;
 constexpr size_t kMaxKeys = 10'000;  // in one mapping; they are searched one after the other
 
 // Both fill `marks` with the places of all values, and fail with EINVAL and the place in the text.

@@ -9,7 +9,8 @@ namespace px::spec {
 namespace {
 
 constexpr size_t kMaxText = 1 << 20;
-constexpr int kMaxSteps = 1'000'000;
+constexpr size_t kMaxRange = 10'000;
+constexpr int kMaxSteps = 100'000;
 
 bool IsNumber(const Json& value) { return value.is_number() || value.is_boolean(); }
 bool IsInteger(const Json& value) { return value.is_number_integer() || value.is_boolean(); }
@@ -376,7 +377,7 @@ class Evaluator {
     Json list = Json::array();
     for (int64_t i = begin; step > 0 ? i < end : i > end;) {
       list.push_back(i);
-      if (list.size() > 100'000) return Fail(EINVAL, "range is too long");
+      if (list.size() > kMaxRange) return Fail(EINVAL, "range is too long");
       if (__builtin_add_overflow(i, step, &i)) break;
     }
     return list;

@@ -82,6 +82,7 @@ Result<Json> Round(const FilterCall& call) {
   if (how == "ceil") return Json(std::ceil(value * scale) / scale);
   if (how == "floor") return Json(std::floor(value * scale) / scale);
   if (how != "common") return Fail(EINVAL, "the filter 'round' knows common, ceil and floor");
+  if (call.value.json.is_number_integer() && digits >= 0) return call.value.json;
   if (digits > 0 && digits < 18 && std::fabs(value) < 1e15) {
     // Decimal rounding of the exact value, as Python does it.
     return Json(std::stod(fmt::format("{:.{}f}", value, digits)));

@@ -1,4 +1,7 @@
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
+
+#include <sstream>
 
 #include "fmt/format.h"
 #include "launcher/spec/literal.h"
@@ -163,18 +166,51 @@ class Converter {
   size_t count_ = 0;
 };
 
+// Notes only where a document begins.
+class DocumentStart final : public YAML::EventHandler {
+ public:
+  const YAML::Mark& mark() const { return mark_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { mark_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  YAML::Mark mark_;
+};
+
+// Where a second document begins, if there is one. YAML::LoadAll would say, too, but it never
+// returns for some malformed files, such as one that begins with a comma.
+std::optional<YAML::Mark> FindSecondDocument(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStart start;
+  if (!parser.HandleNextDocument(start) || !parser.HandleNextDocument(start)) return std::nullopt;
+  return start.mark();
+}
+
 }  // namespace
 
 Result<Json> ReadYaml(const std::string& text, const std::string& name, Marks& marks) {
   Converter converter(text, name, marks);
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.empty()) return Json(nullptr);
-    if (documents.size() > 1) {
-      return FailAt(converter.At(documents[1].Mark()), "the file holds more than one document",
-                    "keep one; give several files with several -f options");
+    if (const std::optional<YAML::Mark> second = FindSecondDocument(text)) {
+      return FailAt(converter.At(*second),
+                    "the file holds more than one document, or text that belongs to none",
+                    "keep one document; give several files with several -f options");
     }
-    return converter.Convert(documents[0], "", 0);
+    const YAML::Node document = YAML::Load(text);
+    if (!document.IsDefined() || document.IsNull()) return Json(nullptr);
+    return converter.Convert(document, "", 0);
   } catch (const YAML::Exception& e) {
     const Mark mark = converter.At(e.mark);
     return FailAt(mark, "not valid YAML: " + e.msg, converter.HintFor(mark));

@@ -180,9 +180,8 @@ TEST_F(TemplateTest, WrongTypesAreErrors) {
 
 TEST_F(TemplateTest, WorkAndOutputAreLimited) {
   EXPECT_THAT(Render("{{ 'a' * 100000000 }}"), HasSubstr("too large"));
-  EXPECT_THAT(
-      Render("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
-      HasSubstr("too long"));
+  EXPECT_THAT(Render("{% for i in range(999) %}{% for j in range(999) %}{% endfor %}{% endfor %}"),
+              HasSubstr("too long"));
   EXPECT_THAT(Render("{{ range(999999999) }}"), HasSubstr("too long"));
   EXPECT_THAT(Render("{{ " + std::string(500, '(') + "1" + std::string(500, ')') + " }}"),
               HasSubstr("nested too deeply"));
