@@ -2,9 +2,10 @@
 // wrappers). None is recursive. See the table of locks in docs/ARCHITECTURE.md for the order.
 #pragma once
 
+#include <pthread.h>
+
 #include <condition_variable>
 #include <mutex>
-#include <shared_mutex>
 
 #if defined(__clang__)
 #define PX_TSA(x) __attribute__((x))
@@ -48,15 +49,28 @@ class PX_SCOPED_CAPABILITY MutexLock {
   Mutex& mutex_;
 };
 
+// A waiting writer keeps new readers out, so that it is never starved (std::shared_mutex lets it be). So no
+// thread may take it shared twice.
 class PX_CAPABILITY("shared_mutex") SharedMutex {
  public:
-  void lock() PX_ACQUIRE() { mutex_.lock(); }
-  void unlock() PX_RELEASE() { mutex_.unlock(); }
-  void lock_shared() PX_ACQUIRE_SHARED() { mutex_.lock_shared(); }
-  void unlock_shared() PX_RELEASE() { mutex_.unlock_shared(); }
+  SharedMutex() {
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&lock_, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+  }
+  ~SharedMutex() { pthread_rwlock_destroy(&lock_); }
+  SharedMutex(const SharedMutex&) = delete;
+  SharedMutex& operator=(const SharedMutex&) = delete;
+
+  void lock() PX_ACQUIRE() { pthread_rwlock_wrlock(&lock_); }
+  void unlock() PX_RELEASE() { pthread_rwlock_unlock(&lock_); }
+  void lock_shared() PX_ACQUIRE_SHARED() { pthread_rwlock_rdlock(&lock_); }
+  void unlock_shared() PX_RELEASE() { pthread_rwlock_unlock(&lock_); }
 
  private:
-  std::shared_mutex mutex_;
+  pthread_rwlock_t lock_;
 };
 
 class PX_SCOPED_CAPABILITY WriterLock {

@@ -78,6 +78,7 @@ static_assert(sizeof(InodeItem) == 128);
 inline constexpr uint32_t kInodeHasXattrs = 1;
 inline constexpr uint32_t kInodeHasAccessAcl = 2;
 inline constexpr uint32_t kInodeHasDefaultAcl = 4;
+inline constexpr uint32_t kInodeHasVersions = 8;
 
 // Bytes: 0 ino (8), 8 volume (4), 12 type (DT_*), 13 zero (3). A child volume: type DT_DIR, volume not 0
 // and ino 1.

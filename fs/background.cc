@@ -39,6 +39,7 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
     PX_TRY(fs->objects_->Fill(next, options.pool_objects));
   }
   fs->background_ = std::thread([raw = fs.get()] { raw->BackgroundLoop(); });
+  fs->settler_ = std::thread([raw = fs.get()] { raw->SettleLoop(); });
   return fs;
 }
 
@@ -48,7 +49,13 @@ Filesystem::~Filesystem() {
     stopping_ = true;
     background_wake_.NotifyAll();
   }
+  {
+    const MutexLock lock(settle_mutex_);
+    settle_stopping_ = true;
+    settle_wake_.NotifyAll();
+  }
   if (background_.joinable()) background_.join();
+  if (settler_.joinable()) settler_.join();
   if (options_.read_only || store_ == nullptr) return;
   // The kernel sends no releases at an unmount by force: end here what is still open.
   for (const auto& open : table_.All()) {
@@ -184,6 +191,7 @@ void Filesystem::BackgroundLoop() {
       }
     }
     if (!tick) continue;
+    ForgetUnmapped();
     if (++ticks % kWriteBackTicks == 0) {
       if (const Status written = WriteBackAll(); !written) {
         LogWarn("write-back: {}", written.error().ToString());

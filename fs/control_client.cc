@@ -146,6 +146,22 @@ Status ControlList(const std::string& path, const std::function<void(const std::
   return Lines(fd.get(), PX_IOC_LIST, text.get(), path, line);
 }
 
+Status ControlVersions(const std::string& file, const std::function<void(const std::string&)>& line) {
+  PX_ASSIGN(const Location location, Locate(file));
+  const auto text = std::make_unique<px_ioc_text>();
+  *text = {};
+  location.name.copy(text->text, PX_NAME_MAX);
+  return Lines(location.parent.get(), PX_IOC_VERSIONS, text.get(), file, line);
+}
+
+Status ControlRestore(const std::string& file, uint64_t version) {
+  PX_ASSIGN(const Location location, Locate(file));
+  px_ioc_restore argument{};
+  argument.version = version;
+  location.name.copy(argument.name, PX_NAME_MAX);
+  return Call(location.parent.get(), PX_IOC_RESTORE, &argument, file);
+}
+
 Result<std::string> ControlStatus(const std::string& path) {
   PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
   const auto text = std::make_unique<px_ioc_text>();

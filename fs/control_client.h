@@ -21,6 +21,8 @@ Result<px_ioc_usage> ControlUsage(const std::string& path);
 Status ControlDiff(const std::string& a, const std::string& b,
                    const std::function<void(const std::string&)>& line);
 Status ControlList(const std::string& path, const std::function<void(const std::string&)>& line);
+Status ControlVersions(const std::string& file, const std::function<void(const std::string&)>& line);
+Status ControlRestore(const std::string& file, uint64_t version);
 Result<std::string> ControlStatus(const std::string& path);
 
 }  // namespace px::fs

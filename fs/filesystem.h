@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -53,6 +54,7 @@ struct Entry {
 struct Opened {
   int backing_id = 0;  // not 0: passthrough
   bool keep_cache = false;
+  bool wants_flush = false;  // tell us of closes: a replacement is being written
 };
 
 // A directory entry on its way out. `entry` has all attributes only if they were asked for and could be read.
@@ -137,6 +139,8 @@ class Filesystem {
                          const Caller& caller);
   Result<Created> TmpFile(NodeKey parent, mode_t mode, int flags, const Caller& caller);
   void Release(NodeKey node, int flags);
+  // A descriptor is being closed; `killed` if by a process that a signal is ending.
+  void Flush(NodeKey node, bool killed);
   Result<size_t> Read(NodeKey node, std::span<char> buffer, off_t offset);
   Result<size_t> Write(NodeKey node, std::string_view data, off_t offset, bool kill_suidgid);
   Status Fsync(NodeKey node, bool data_only);
@@ -164,18 +168,41 @@ class Filesystem {
   Result<Usage> MeasureUsage(NodeKey volume_root, const Caller& caller);
   Status Diff(NodeKey volume_root, px_ioc_text* text, const Caller& caller);
   Status ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& caller);
+  // Kept versions of files (versions.cc).
+  Status ListVersions(NodeKey dir, px_ioc_text* text, const Caller& caller);
+  Status RestoreVersion(NodeKey dir, const std::string& name, uint64_t version, const Caller& caller);
   std::string StatusJson();
 
   // The kernel does not offer it: every file is served in cached mode.
   void DisablePassthrough() { passthrough_ = false; }
 
  private:
-  // A volume's gate: shared by what may make content private or change its tree's shape under a clone; exclusive for
-  // clone and drop.
   struct VolumeState {
-    SharedMutex freeze;
+    SharedMutex freeze;  // see Gate
     std::atomic<bool> dropped = false;
     std::atomic<bool> readonly = false;
+  };
+  // Held by everything that changes a volume or opens a file in it, while it does. A clone takes the volume's freeze
+  // alone instead: between its copies of the files that are open for writing and its clone of the tree nothing else may
+  // be acknowledged, or the clone would have the later but not the earlier of two changes.
+  class Gate {
+   public:
+    Gate() = default;
+    explicit Gate(std::shared_ptr<VolumeState> state) PX_NO_TSA : state_(std::move(state)) {
+      state_->freeze.lock_shared();
+    }
+    Gate(Gate&&) = default;
+    Gate& operator=(Gate&& other) noexcept {
+      std::swap(state_, other.state_);
+      return *this;
+    }
+    ~Gate() PX_NO_TSA {
+      if (state_ != nullptr) state_->freeze.unlock_shared();
+    }
+    const VolumeState& state() const { return *state_; }
+
+   private:
+    std::shared_ptr<VolumeState> state_;
   };
   struct Token {
     cow::VolumeId volume;
@@ -196,7 +223,11 @@ class Filesystem {
 
   // inode.cc
   Result<std::shared_ptr<VolumeState>> StateOf(cow::VolumeId volume);
-  Result<std::shared_ptr<VolumeState>> WritableVolume(cow::VolumeId volume);
+  // ESTALE if it was dropped. EnterToWrite: EROFS too.
+  Result<Gate> Enter(cow::VolumeId volume);
+  Result<Gate> EnterToWrite(cow::VolumeId volume);
+  // Waits a little for the releases of files that were closed already: the kernel sends them when it likes.
+  bool DrainOpens(cow::VolumeId volume);
   static Result<cow::InodeItem> LoadInode(cow::Reader& reader, NodeKey node);
   static Status SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir, std::string_view name);
@@ -259,6 +290,19 @@ class Filesystem {
   Result<size_t> CopyThroughBuffer(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
                                    size_t length);
 
+  // versions.cc: a content that is replaced stays until the one after it is complete and durable.
+  struct Replaced {
+    NodeKey node;
+    cow::ObjectId object;  // the complete new content
+  };
+  Status KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem& old, uint64_t at_least,
+                     cow::InodeItem* item);
+  static Status EraseVersions(cow::Txn& txn, NodeKey node, cow::InodeItem* item);
+  void SettleLater(NodeKey node, cow::ObjectId object);
+  void SettleLoop();
+  Status Settle(const Replaced& replaced);
+  Result<NodeKey> OwnedFile(cow::Reader& reader, NodeKey dir, std::string_view name, const Caller& caller);
+
   // ops_xattr.cc
   static Result<std::string> LoadXattr(cow::Reader& reader, NodeKey node, std::string_view name);
   static Status StoreXattr(cow::Txn& txn, NodeKey node, std::string_view name, std::string_view value);
@@ -270,7 +314,12 @@ class Filesystem {
   // ops_volume.cc
   Status CheckAccess(cow::Reader& reader, NodeKey dir, unsigned want, const Caller& caller);
   Result<cow::VolumeId> RedeemToken(const px_ioc_token& token, const Caller& caller);
+  void FlushMappings(cow::VolumeId volume);
+  // Adds copies of files that are closed but may be written through a mapping.
+  Status CopyMapped(cow::VolumeId volume, std::vector<LiveCopy>* copies);
   Result<std::vector<LiveCopy>> CopyLive(cow::VolumeId volume);
+  // False if a copied file was written to since, and copying again is cheap.
+  bool StillSame(const std::vector<LiveCopy>& copies) const;
   Status PutLiveCopies(cow::Txn& txn, cow::VolumeId clone, std::vector<LiveCopy>* copies);
   // Clones under the gate of `source`; `attach` gives the new volume its dentry in the same transaction.
   Result<cow::VolumeId> CloneInto(cow::VolumeId source, const VolumeAttributes& attributes,
@@ -290,6 +339,13 @@ class Filesystem {
   static Result<std::string> NameIn(cow::Reader& reader, NodeKey dir, NodeKey child);
   // The path of an inode below its volume's root ("." for the root), by its parent hints.
   static Result<std::string> PathIn(cow::Reader& reader, NodeKey node);
+
+  // mapped.cc: a shared mapping made in passthrough belongs to the object file alone; it outlives the release of the file
+  // it was made through, and nobody is told of its end.
+  void MayBeMapped(NodeKey node, cow::ObjectId object);
+  bool StillMapped(NodeKey node);
+  bool IsOpenForWriting(cow::ObjectId object) const;
+  void ForgetUnmapped();
 
   // background.cc
   void BackgroundLoop();
@@ -332,6 +388,15 @@ class Filesystem {
   bool stopping_ PX_GUARDED_BY(background_mutex_) = false;
   std::atomic<bool> reclaim_wanted_ = true;
   std::thread background_;
+
+  Mutex mapped_mutex_;
+  std::unordered_map<uint64_t, cow::ObjectId> maybe_mapped_ PX_GUARDED_BY(mapped_mutex_);
+
+  Mutex settle_mutex_;
+  CondVar settle_wake_;
+  bool settle_stopping_ PX_GUARDED_BY(settle_mutex_) = false;
+  std::deque<Replaced> settle_ PX_GUARDED_BY(settle_mutex_);
+  std::thread settler_;
 };
 
 }  // namespace px::fs

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 #include <vector>
 
 #include "base/log.h"
@@ -71,7 +73,7 @@ Status ReplyEntry(fuse_req_t req, const Result<Entry>& entry) {
 void FillOpen(const Opened& opened, fuse_file_info* fi) {
   fi->backing_id = opened.backing_id;
   fi->keep_cache = opened.keep_cache;
-  fi->noflush = 1;
+  fi->noflush = !opened.wants_flush;
   fi->parallel_direct_writes = 1;
 }
 
@@ -231,6 +233,33 @@ void TmpFile(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* fi)
     PX_ASSIGN(const Filesystem::Created created,
               Fs(req).TmpFile(NodeKey::FromFuse(parent), mode, fi->flags, CallerOf(req)));
     ReplyCreated(req, created, fi);
+    return {};
+  });
+}
+
+// True if the thread is on its way out through a fatal signal: PF_SIGNALED (linux/sched.h) among the flags of
+// /proc/TID/stat. Unknown threads (of another pid namespace) count as not killed.
+bool IsBeingKilled(pid_t tid) {
+  constexpr unsigned long kSignaled = 0x400;
+  if (tid <= 0) return false;
+  std::ifstream file("/proc/" + std::to_string(tid) + "/stat");
+  std::string text;
+  if (!std::getline(file, text)) return false;
+  // "tid (name) state ppid pgrp session tty tpgid flags ...": the name may hold anything, so from its last ')'.
+  const size_t end = text.rfind(')');
+  if (end == std::string::npos) return false;
+  std::istringstream fields(text.substr(end + 1));
+  std::string state;
+  long skipped = 0;
+  unsigned long flags = 0;
+  fields >> state >> skipped >> skipped >> skipped >> skipped >> skipped >> flags;
+  return fields && (flags & kSignaled) != 0;
+}
+
+void Flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+  Serve(req, [&]() -> Status {
+    Fs(req).Flush(NodeKey::FromFuse(ino), IsBeingKilled(fuse_req_ctx(req)->pid));
+    fuse_reply_err(req, 0);
     return {};
   });
 }
@@ -437,6 +466,7 @@ fuse_lowlevel_ops BridgeOperations() {
   ops.open = Open;
   ops.create = Create;
   ops.tmpfile = TmpFile;
+  ops.flush = Flush;
   ops.release = Release;
   ops.read = Read;
   ops.write = Write;

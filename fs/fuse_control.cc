@@ -79,6 +79,7 @@ Status ServeText(fuse_req_t req, FuseSession& session, NodeKey node, unsigned co
     Filesystem& fs = session.filesystem();
     const Caller caller = CallerOf(req);
     if (command == PX_IOC_DIFF) PX_TRY(fs.Diff(node, text.get(), caller));
+    if (command == PX_IOC_VERSIONS) PX_TRY(fs.ListVersions(node, text.get(), caller));
     if (command == PX_IOC_LIST) PX_TRY(fs.ListVolumes(node, text.get(), caller));
     if (command == PX_IOC_STATUS) {
       const std::string json = fs.StatusJson();
@@ -128,9 +129,19 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
                                usage.exclusive_bytes, usage.shared_bytes};
         return Reply(req, out, out_size);
       });
+    case PX_IOC_RESTORE: {
+      PX_ASSIGN(const px_ioc_restore restore, ArgumentOf<px_ioc_restore>(argument));
+      PX_ASSIGN(const std::string name, NameOf(restore.name));
+      return Later(req, session, [req, &session, node, restore, name]() -> Status {
+        PX_TRY(session.filesystem().RestoreVersion(node, name, restore.version, CallerOf(req)));
+        fuse_reply_ioctl(req, 0, nullptr, 0);
+        return {};
+      });
+    }
     case PX_IOC_DIFF:
     case PX_IOC_STATUS:
     case PX_IOC_LIST:
+    case PX_IOC_VERSIONS:
       return ServeText(req, session, node, command, argument, out_size);
     default:
       return Fail(ENOTTY);

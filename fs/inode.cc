@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/log.h"
 #include "fs/filesystem.h"
@@ -12,6 +13,8 @@ namespace {
 timespec ToTimespec(const cow::Time& time) {
   return {static_cast<time_t>(time.sec), static_cast<long>(time.nsec)};
 }
+
+constexpr auto kDrain = std::chrono::seconds(1);
 
 bool Later(const timespec& a, const timespec& b) {
   return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
@@ -49,11 +52,22 @@ Result<std::shared_ptr<Filesystem::VolumeState>> Filesystem::StateOf(cow::Volume
   return state;
 }
 
-Result<std::shared_ptr<Filesystem::VolumeState>> Filesystem::WritableVolume(cow::VolumeId volume) {
-  if (options_.read_only) return Fail(EROFS);
+Result<Filesystem::Gate> Filesystem::Enter(cow::VolumeId volume) {
   PX_ASSIGN(auto state, StateOf(volume));
-  if (state->readonly) return Fail(EROFS);
-  return state;
+  Gate gate(std::move(state));
+  if (gate.state().dropped) return Fail(ESTALE, "volume was dropped");
+  return gate;
+}
+
+Result<Filesystem::Gate> Filesystem::EnterToWrite(cow::VolumeId volume) {
+  if (options_.read_only) return Fail(EROFS);
+  PX_ASSIGN(Gate gate, Enter(volume));
+  if (gate.state().readonly) return Fail(EROFS);
+  return gate;
+}
+
+bool Filesystem::DrainOpens(cow::VolumeId volume) {
+  return table_.WaitUntilClosed(volume, kDrain);
 }
 
 Result<cow::InodeItem> Filesystem::LoadInode(cow::Reader& reader, NodeKey node) {

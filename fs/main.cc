@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include <ctime>
 #include <filesystem>
-#include <iostream>
 
 #include "base/log.h"
 #include "fs/control_client.h"
@@ -125,6 +125,26 @@ Status PrintVolumes(const std::string& path, bool json) {
     }
     fmt::print("{:<40} {:>8} {:<10} {}\n", volume.value("path", "?"), volume.value("volume", 0u),
                volume.value("readonly", false) ? "read-only" : "writable", snapshots);
+  }
+  return {};
+}
+
+Status PrintVersions(const std::string& file, bool json) {
+  Json all = Json::array();
+  PX_TRY(ControlVersions(file, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
+  if (json) {
+    fmt::print("{}\n", all.dump(2));
+    return {};
+  }
+  fmt::print("{:<22} {:>12}  {}\n", "VERSION", "SIZE", "REPLACED");
+  for (const Json& version : all) {
+    const auto replaced = static_cast<time_t>(version.value("replaced_ns", int64_t{0}) / 1'000'000'000);
+    tm utc{};
+    ::gmtime_r(&replaced, &utc);
+    char when[32];
+    std::strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", &utc);
+    fmt::print("{:<22} {:>12}  {}\n", version.value("version", uint64_t{0}),
+               Size(version.value("size", uint64_t{0})), when);
   }
   return {};
 }
@@ -251,6 +271,17 @@ int Main(int argc, char** argv) {
   status->add_option("mountpoint", path);
   json_flag(status);
   status->callback([&] { result = Finish(PrintStatus(path, json), "status"); });
+
+  uint64_t version = 0;
+  CLI::App* versions = app.add_subcommand("versions", "Older contents of a file that are kept");
+  versions->add_option("file", path)->required();
+  json_flag(versions);
+  versions->callback([&] { result = Finish(PrintVersions(path, json), "versions"); });
+
+  CLI::App* restore = app.add_subcommand("restore", "Exchange a file's content with a kept version of it");
+  restore->add_option("file", path)->required();
+  restore->add_option("--to", version, "A version of px-fs versions; without it the newest");
+  restore->callback([&] { result = Finish(ControlRestore(path, version), "restore"); });
 
   CLI::App* fsck = app.add_subcommand("fsck", "Check a store that is not mounted");
   bool repair = false;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -104,6 +105,7 @@ Status Serve(const MountRequest& request, const std::function<void()>& ready) {
   if (options.name.find(',') != std::string::npos) options.name = "px";
   options.stacking = store.IsStacked() ? 1 : 0;
   RaiseFileLimit();
+  ::signal(SIGIO, SIG_IGN);  // of the leases of mapped.cc
   ::umask(0);
   PX_ASSIGN(Filesystem::Parts parts, store.OpenParts());
   SystemClock clock;

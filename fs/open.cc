@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kReflinkOnRead = uint64_t{1} << 20;
 // Without reflinks a smaller file is copied whole at its first write; a larger one becomes sparse over its base.
 constexpr uint64_t kSparseFrom = uint64_t{256} << 10;
+// A truncated content of at least that size is kept until the one after it is complete.
+constexpr uint64_t kKeepTruncated = 4096;
 
 bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
@@ -23,14 +25,12 @@ int64_t ToNanoseconds(const timespec& time) {
 }  // namespace
 
 Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
-  std::shared_ptr<VolumeState> volume;
+  Gate gate;
   if (MayWrite(flags)) {
-    PX_ASSIGN(volume, WritableVolume(node.volume));
+    PX_ASSIGN(gate, EnterToWrite(node.volume));
   } else {
-    PX_ASSIGN(volume, StateOf(node.volume));
+    PX_ASSIGN(gate, Enter(node.volume));
   }
-  const ReaderLock freeze(volume->freeze);
-  if (volume->dropped) return Fail(ESTALE);
   for (;;) {
     const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
     const MutexLock lock(open->mutex);
@@ -41,7 +41,8 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
     }
     const bool first = open->opens == 0;
     PX_TRY(CountOpen(*open, flags));
-    return Opened{open->backing_id, !first && open->backing_id == 0 && (flags & O_TRUNC) == 0};
+    return Opened{open->backing_id, !first && open->backing_id == 0 && (flags & O_TRUNC) == 0,
+                  open->replacing};
   }
 }
 
@@ -70,7 +71,7 @@ Result<Opened> Filesystem::OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId obje
       PX_TRY(EnsureOwn(*open));  // somebody found the name and opened it first
     }
     PX_TRY(CountOpen(*open, flags));
-    return Opened{open->backing_id, false};
+    return Opened{open->backing_id, false, false};
   }
 }
 
@@ -145,6 +146,7 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
   auto backing = kernel_->RegisterBacking(temp->get());
   if (!backing) return {};
   open.backing_id = *backing;
+  open.passthrough = true;
   open.temporary = true;
   const WriterLock io(open.io);
   open.fd = std::move(*temp);
@@ -167,6 +169,7 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
   auto backing = kernel_->RegisterBacking(fd);
   if (backing) {
     open.backing_id = *backing;
+    open.passthrough = true;
     return {};
   }
   const int code = backing.error().code();
@@ -331,15 +334,18 @@ void Filesystem::MoveSharers(const OpenInode& keeper, cow::ObjectId object) {
 
 // O_TRUNC.
 Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
-  const bool in_place = open.backing_id != 0;
+  const bool in_place = open.backing_id != 0 || StillMapped(open.node);
   if (in_place) PX_TRY(EnsureOwn(open));
   UniqueFd fresh;
   cow::ObjectId object;
+  bool replacing = false;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
     if (!S_ISREG(item.mode)) return Fail(EINVAL);
     if (!in_place) {
       if (item.content == cow::ContentKind::kSparse) PX_TRY(EraseRuns(txn, open.node, 0, ~uint64_t{0}));
+      PX_TRY(KeepVersion(txn, open.node, item, kKeepTruncated, &item));
+      replacing = (item.flags & cow::kInodeHasVersions) != 0;
       PX_ASSIGN(object, txn.NewObject());
       PX_ASSIGN(fresh, objects_->Take(object));
       item.object = object.value;
@@ -358,6 +364,8 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
   if (!in_place) {
     WakeBackground();
     WakePool();
+    open.replacing = replacing;
+    open.unclean = false;
     return BeginLive(open, std::move(fresh), object);
   }
   const ReaderLock io(open.io);
@@ -409,6 +417,8 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   if (ends_whole) WakeBackground();  // the base may have been nobody else's
   if (open.slot) slots_->Clear(*open.slot);
   open.slot.reset();
+  if (open.replacing && !open.unclean) SettleLater(open.node, open.object);
+  open.replacing = false;
   return {};
 }
 
@@ -449,6 +459,10 @@ void Filesystem::Release(NodeKey node, int flags) {
   PX_CHECK(open->opens > 0);
   --open->opens;
   if ((flags & O_ACCMODE) != O_RDONLY) --open->writers;
+  if (open->writers == 0 && open->backing_id != 0 && !open->orphan) {
+    const ReaderLock io(open->io);
+    if (open->live) MayBeMapped(node, open->object);
+  }
   if (open->writers == 0 && !open->orphan) {
     if (const Status written = WriteBack(*open, /*end_live=*/true); !written) {
       // It stays in the table, live: the background thread tries again, and a crash finds its slot.
@@ -460,9 +474,7 @@ void Filesystem::Release(NodeKey node, int flags) {
 }
 
 Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
-  PX_ASSIGN(const auto volume, WritableVolume(node.volume));
-  const ReaderLock freeze(volume->freeze);
-  if (volume->dropped) return Fail(ESTALE);
+  PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   for (;;) {
     const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
     const MutexLock lock(open->mutex);
@@ -481,8 +493,7 @@ Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& o
 Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
   if (size == 0) {
     // Nothing of the old content is wanted: no copy of it either.
-    PX_ASSIGN(const auto volume, WritableVolume(node.volume));
-    const ReaderLock freeze(volume->freeze);
+    PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
     for (;;) {
       const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
       const MutexLock lock(open->mutex);

@@ -1,5 +1,7 @@
 #include "fs/open_table.h"
 
+#include <algorithm>
+
 namespace px::fs {
 
 std::shared_ptr<OpenInode> OpenTable::Find(NodeKey node) const {
@@ -18,6 +20,27 @@ std::shared_ptr<OpenInode> OpenTable::FindOrAdd(NodeKey node) {
 void OpenTable::Erase(NodeKey node) {
   const MutexLock lock(mutex_);
   inodes_.erase(node.ToFuse());
+  if (waiters_ > 0) closed_.NotifyAll();
+}
+
+bool OpenTable::AnyOf(cow::VolumeId volume) const {
+  return std::any_of(inodes_.begin(), inodes_.end(),
+                     [volume](const auto& entry) { return entry.second->node.volume == volume; });
+}
+
+bool OpenTable::WaitUntilClosed(cow::VolumeId volume, std::chrono::milliseconds timeout) const {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  const MutexLock lock(mutex_);
+  ++waiters_;
+  bool any = AnyOf(volume);
+  while (any) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= left.zero()) break;
+    closed_.WaitFor(mutex_, left);
+    any = AnyOf(volume);
+  }
+  --waiters_;
+  return !any;
 }
 
 bool OpenTable::MarkOrphan(NodeKey node) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,6 +40,7 @@ struct OpenInode {
   int backing_id PX_GUARDED_BY(mutex) = 0;  // not 0: passthrough
   bool temporary PX_GUARDED_BY(mutex) = false;  // `fd` is a nameless copy of the shared object
   std::optional<uint32_t> slot PX_GUARDED_BY(mutex);
+  bool replacing PX_GUARDED_BY(mutex) = false;  // an older version waits for this content to be complete
 
   // Innermost lock: shared to use the descriptor, exclusive to change what is below.
   mutable SharedMutex io;
@@ -48,6 +50,9 @@ struct OpenInode {
   bool live PX_GUARDED_BY(io) = false;           // owns its object; the file has the true size and times
   int64_t base_mtime_ns PX_GUARDED_BY(io) = 0;  // the file's mtime when `live` began
 
+  // A process that was being killed closed it: its content may end anywhere.
+  std::atomic<bool> unclean = false;
+  std::atomic<bool> passthrough = false;  // backing_id is not 0, for those without the mutex
   // Unlinked while open: the last release removes the inode.
   std::atomic<bool> orphan = false;
 };
@@ -62,9 +67,16 @@ class OpenTable {
   bool MarkOrphan(NodeKey node) PX_EXCLUDES(mutex_);
   std::vector<std::shared_ptr<OpenInode>> All() const PX_EXCLUDES(mutex_);
   std::vector<std::shared_ptr<OpenInode>> OfVolume(cow::VolumeId volume) const PX_EXCLUDES(mutex_);
+  // False if some inode of the volume is still open after that long.
+  bool WaitUntilClosed(cow::VolumeId volume, std::chrono::milliseconds timeout) const
+      PX_EXCLUDES(mutex_);
 
  private:
+  bool AnyOf(cow::VolumeId volume) const PX_REQUIRES(mutex_);
+
   mutable Mutex mutex_;
+  mutable CondVar closed_;
+  mutable int waiters_ PX_GUARDED_BY(mutex_) = 0;
   std::unordered_map<uint64_t, std::shared_ptr<OpenInode>> inodes_ PX_GUARDED_BY(mutex_);
 };
 

@@ -36,11 +36,11 @@ Result<struct stat> Filesystem::GetAttr(NodeKey node) {
 Result<struct stat> Filesystem::SetAttr(NodeKey node, const struct stat& attr, int to_set,
                                         const Caller&) {
   if (node.IsSnapshotsDir()) return Fail(EROFS);
-  PX_TRY(WritableVolume(node.volume));
   if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
     if (attr.st_size < 0) return Fail(EINVAL);
     PX_TRY(TruncateTo(node, static_cast<uint64_t>(attr.st_size)));
   }
+  PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   struct stat result {};
   const Status status = store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));

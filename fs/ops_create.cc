@@ -70,7 +70,7 @@ Result<Filesystem::NewInode> Filesystem::PutNewInode(cow::Txn& txn, NodeKey pare
 
 Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t mode, dev_t rdev,
                                    const Caller& caller) {
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
@@ -91,7 +91,7 @@ Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t
 
 Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name, std::string_view target,
                                       const Caller& caller) {
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
@@ -119,7 +119,7 @@ Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name, std
 
 Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view name) {
   if (node.volume != parent.volume) return Fail(EXDEV);
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   bool was_orphan = false;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
@@ -150,11 +150,10 @@ Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view na
 
 Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view name, mode_t mode,
                                                int flags, const Caller& caller) {
-  PX_ASSIGN(const auto volume, WritableVolume(parent.volume));
   Created result;
   bool exists = false;
   {
-    const ReaderLock freeze(volume->freeze);
+    PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
     UniqueFd fd;
     cow::ObjectId object;
     PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
@@ -191,8 +190,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
 
 Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int flags,
                                                 const Caller& caller) {
-  PX_ASSIGN(const auto volume, WritableVolume(parent.volume));
-  const ReaderLock freeze(volume->freeze);
+  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Created result;
   UniqueFd fd;
   cow::ObjectId object;

@@ -43,6 +43,7 @@ Status Filesystem::KillPrivileges(NodeKey node) {
     return {};
   }));
   if (!needed) return {};
+  // No gate: a clone may be waiting, with the gate closed, for the very write that this is part of.
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     item.mode &= ~uint32_t{S_ISUID};
@@ -170,8 +171,10 @@ Result<off_t> Filesystem::Seek(NodeKey node, off_t offset, int whence) {
   if (open == nullptr) return Fail(EBADF);
   const ReaderLock io(open->io);
   if (!open->fd) return Fail(ENXIO);
-  if (open->sparse != nullptr) {
-    // All data, as POSIX allows: its holes are spread over two objects.
+  const bool cached_writer = open->live && !open->passthrough;
+  if (open->sparse != nullptr || cached_writer) {
+    // All data, as POSIX allows: the holes of a sparse file are spread over two objects, and what was stored through a
+    // mapping of a cached one is not in the object yet.
     struct stat info {};
     if (::fstat(open->fd.get(), &info) != 0) return FailErrno("stat of an object");
     if (offset >= info.st_size) return Fail(ENXIO);

@@ -31,7 +31,7 @@ Status Filesystem::EraseDirectory(cow::Txn& txn, NodeKey node, const cow::InodeI
 }
 
 Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   if (parent.IsSnapshotsDir()) return Fail(EROFS);
   NodeKey node;
   cow::InodeItem item;
@@ -54,7 +54,7 @@ Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
 }
 
 Status Filesystem::Rmdir(NodeKey parent, std::string_view name) {
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   if (parent.IsSnapshotsDir()) return Fail(EROFS);
   NodeKey node;
   cow::InodeItem item;

@@ -7,6 +7,9 @@
 namespace px::fs {
 namespace {
 
+// A smaller file is seldom a checkpoint, and much is renamed over small ones.
+constexpr uint64_t kKeepRenamed = uint64_t{1} << 20;
+
 // A name taking part in a rename.
 struct Place {
   NodeKey parent;
@@ -34,9 +37,10 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
   if (parent.volume != new_parent.volume) return Fail(EXDEV);
   if (parent.IsSnapshotsDir() || new_parent.IsSnapshotsDir()) return Fail(EROFS);
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return Fail(EINVAL);
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
 
   std::optional<std::pair<NodeKey, cow::InodeItem>> ghost;
+  std::optional<std::pair<NodeKey, cow::ObjectId>> settle;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     cow::InodeItem from_item, to_item;
     PX_ASSIGN(from_item, LoadInode(txn, parent));
@@ -68,6 +72,17 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
       if (!source_dir && target_dir) return Fail(EISDIR);
       PX_ASSIGN(const cow::InodeItem target_item, LoadInode(txn, target_node));
       bool removed = true;
+      if (!target_dir && S_ISREG(target_item.mode) && target_item.nlink == 1 && !table_.Find(target_node)) {
+        // The usual way to replace a checkpoint: what it replaces stays until the new one is on disk.
+        PX_ASSIGN(cow::InodeItem source_item, LoadInode(txn, source_node));
+        if (S_ISREG(source_item.mode)) {
+          PX_TRY(KeepVersion(txn, source_node, target_item, kKeepRenamed, &source_item));
+          PX_TRY(SaveInode(txn, source_node, source_item));
+          if ((source_item.flags & cow::kInodeHasVersions) != 0) {
+            settle.emplace(source_node, cow::ObjectId{source_item.object});
+          }
+        }
+      }
       if (!target_dir) {
         PX_TRY(DropLink(txn, target_node, target_item, &removed));
       } else if (target_node.IsVolumeRoot()) {
@@ -90,6 +105,7 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
     PX_TRY(SaveInode(txn, parent, from_item));
     return same_parent ? Status{} : SaveInode(txn, new_parent, to_item);
   }));
+  if (settle) SettleLater(settle->first, settle->second);
   if (ghost) {
     AddGhost(ghost->first, ghost->second);
     WakeBackground();

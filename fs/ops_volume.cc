@@ -11,6 +11,8 @@ namespace px::fs {
 namespace {
 
 constexpr time_t kTokenSeconds = 30;
+constexpr int kCopyAgain = 3;
+constexpr uint64_t kCheapCopy = uint64_t{64} << 20;
 
 Status CheckName(const std::string& name) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
@@ -109,7 +111,7 @@ Status Filesystem::AttachVolume(cow::Txn& txn, NodeKey parent, const std::string
 Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string& name,
                                                const Caller& caller) {
   PX_TRY(CheckName(name));
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   VolumeAttributes attributes;
   attributes.parent_dir = parent.ino;
   attributes.name = name;
@@ -136,23 +138,33 @@ Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string
     PX_TRY(InheritAcl(txn, parent, parent_item, root, &item));
     return SaveInode(txn, root, item);
   }));
+  gate = Gate();  // the kernel may wait for somebody who waits for a gate
   kernel_->InvalidateEntry(parent, name);
   kernel_->InvalidateData(parent);
   return volume;
 }
 
-Result<std::vector<Filesystem::LiveCopy>> Filesystem::CopyLive(cow::VolumeId volume) {
-  std::vector<LiveCopy> copies;
+// Stores through a shared mapping of a cached file are in the kernel's pages only: has them written. Before the gate is
+// closed, since a request that waits at the gate may be what the kernel waits for.
+void Filesystem::FlushMappings(cow::VolumeId volume) {
   for (const auto& open : table_.OfVolume(volume)) {
     bool cached = false;
     {
       const MutexLock lock(open->mutex);
+      cached = !open->gone && open->writers > 0 && open->backing_id == 0;
+    }
+    if (cached) kernel_->InvalidateData(open->node);
+  }
+}
+
+Result<std::vector<Filesystem::LiveCopy>> Filesystem::CopyLive(cow::VolumeId volume) {
+  std::vector<LiveCopy> copies;
+  for (const auto& open : table_.OfVolume(volume)) {
+    {
+      const MutexLock lock(open->mutex);
       const ReaderLock io(open->io);
       if (open->gone || open->orphan || !open->live) continue;
-      cached = open->backing_id == 0;
     }
-    // Stores through a shared mapping are in the kernel's pages only: have them written.
-    if (cached) kernel_->InvalidateData(open->node);
     LiveCopy copy;
     copy.node = open->node;
     PX_ASSIGN(copy.temp, objects_->TempFile());
@@ -170,7 +182,24 @@ Result<std::vector<Filesystem::LiveCopy>> Filesystem::CopyLive(cow::VolumeId vol
     copy.base_mtime_ns = open->base_mtime_ns;
     copies.push_back(std::move(copy));
   }
+  PX_TRY(CopyMapped(volume, &copies));
   return copies;
+}
+
+bool Filesystem::StillSame(const std::vector<LiveCopy>& copies) const {
+  uint64_t bytes = 0;
+  for (const LiveCopy& copy : copies) {
+    bytes += static_cast<uint64_t>(copy.attr.st_size);
+    const auto open = table_.Find(copy.node);
+    if (open == nullptr) continue;
+    const ReaderLock io(open->io);
+    struct stat now {};
+    if (!open->live || ::fstat(open->fd.get(), &now) != 0) continue;
+    const bool same = now.st_size == copy.attr.st_size && now.st_ctim.tv_sec == copy.attr.st_ctim.tv_sec &&
+                      now.st_ctim.tv_nsec == copy.attr.st_ctim.tv_nsec;
+    if (!same) return !objects_->has_reflinks() && bytes > kCheapCopy;
+  }
+  return true;
 }
 
 Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone, std::vector<LiveCopy>* copies) {
@@ -217,9 +246,14 @@ Result<cow::VolumeId> Filesystem::CloneInto(
     cow::VolumeId source, const VolumeAttributes& attributes,
     const std::function<Status(cow::Txn&, cow::VolumeId)>& attach) {
   PX_ASSIGN(const auto state, StateOf(source));
+  FlushMappings(source);
   const WriterLock freeze(state->freeze);
   if (state->dropped) return Fail(ESTALE);
   PX_ASSIGN(std::vector<LiveCopy> copies, CopyLive(source));
+  // Passthrough writes cannot be held off: if one came between two copies, take them again, as long as that is cheap.
+  for (int again = 0; again < kCopyAgain && copies.size() > 1 && !StillSame(copies); ++again) {
+    PX_ASSIGN(copies, CopyLive(source));
+  }
   cow::VolumeId clone;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(clone, txn.CloneVolume(source, attributes.Serialize()));
@@ -234,7 +268,7 @@ Result<cow::VolumeId> Filesystem::CloneVolume(NodeKey parent, const std::string&
                                               const Caller& caller) {
   if ((flags & ~PX_VOLUME_READONLY) != 0) return Fail(EINVAL);
   PX_TRY(CheckName(name));
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   PX_ASSIGN(const cow::VolumeId source_volume, RedeemToken(source, caller));
   VolumeAttributes attributes;
   attributes.flags = flags;
@@ -250,6 +284,7 @@ Result<cow::VolumeId> Filesystem::CloneVolume(NodeKey parent, const std::string&
               item.parent = parent.ino.value;
               return SaveInode(txn, root, item);
             }));
+  gate = Gate();  // the kernel may wait for somebody who waits for a gate
   kernel_->InvalidateEntry(parent, name);
   kernel_->InvalidateData(parent);
   return clone;
@@ -276,7 +311,7 @@ Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const 
     return Fail(EINVAL, "not the root of a volume");
   }
   PX_TRY(CheckName(name));
-  PX_TRY(WritableVolume(cow::kRootVolume));
+  PX_ASSIGN(Gate gate, EnterToWrite(cow::kRootVolume));
   const NodeKey index{cow::kRootVolume, SnapshotIndexDir(volume_root.volume)};
   VolumeAttributes attributes;
   attributes.flags = PX_VOLUME_READONLY | PX_VOLUME_SNAPSHOT;
@@ -299,6 +334,7 @@ Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const 
     return txn.Put(index.volume, cow::DentryKey(index.ino, name), cow::AsBytes(dentry));
   }));
   const NodeKey dir{volume_root.volume, cow::kSnapshotsIno};
+  gate = Gate();  // the kernel may wait for somebody who waits for a gate
   kernel_->InvalidateEntry(dir, name);
   kernel_->InvalidateData(dir);
   return {};
@@ -316,7 +352,15 @@ Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name, co
     return Fail(EINVAL, "not the root of a volume");
   }
   const NodeKey index{cow::kRootVolume, SnapshotIndexDir(volume_root.volume)};
+  PX_ASSIGN(Gate gate, EnterToWrite(cow::kRootVolume));
   cow::VolumeId snapshot;
+  PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
+    PX_TRY(CheckOwner(reader, volume_root.volume, caller));
+    PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(reader, index, name));
+    snapshot = cow::VolumeId{dentry.volume};
+    return {};
+  }));
+  DrainOpens(snapshot);
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_TRY(CheckOwner(txn, volume_root.volume, caller));
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(txn, index, name));
@@ -327,6 +371,7 @@ Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name, co
   }));
   MarkDropped(snapshot);
   const NodeKey dir{volume_root.volume, cow::kSnapshotsIno};
+  gate = Gate();  // the kernel may wait for somebody who waits for a gate
   kernel_->InvalidateEntry(dir, name);
   kernel_->InvalidateData(dir);
   WakeBackground();
@@ -334,7 +379,7 @@ Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name, co
 }
 
 Status Filesystem::DropVolume(NodeKey parent, const std::string& name, const Caller& caller) {
-  PX_TRY(WritableVolume(parent.volume));
+  PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   cow::VolumeId volume;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(reader, parent, name));
@@ -343,6 +388,7 @@ Status Filesystem::DropVolume(NodeKey parent, const std::string& name, const Cal
     return {};
   }));
   std::vector<SnapshotName> snapshots;
+  DrainOpens(volume);
   {
     PX_ASSIGN(const auto state, StateOf(volume));
     const WriterLock freeze(state->freeze);
@@ -366,6 +412,7 @@ Status Filesystem::DropVolume(NodeKey parent, const std::string& name, const Cal
     state->dropped = true;
     for (const SnapshotName& one : snapshots) MarkDropped(one.volume);
   }
+  gate = Gate();  // the kernel may wait for somebody who waits for a gate
   kernel_->InvalidateEntry(parent, name);
   kernel_->InvalidateData(parent);
   WakeBackground();

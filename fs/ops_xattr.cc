@@ -14,6 +14,11 @@ constexpr size_t kMaxXattrName = 255;
 constexpr size_t kMaxXattrSize = 65536;
 constexpr char kVirtualPrefix[] = "user.px.";
 
+bool IsKnownNamespace(std::string_view name) {
+  return name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.") ||
+         name == kAccessAclName || name == kDefaultAclName;
+}
+
 std::string XattrEnd(cow::Ino ino, std::string_view name) {
   // Behind the last chunk of that name: the terminator 0 becomes 1.
   std::string end = cow::XattrKey(ino, name, 0);
@@ -92,10 +97,11 @@ Status Filesystem::SetAcl(cow::Txn& txn, NodeKey node, cow::InodeItem* item, std
 Status Filesystem::SetXattr(NodeKey node, std::string_view name, std::string_view value, int flags,
                             const Caller& caller) {
   if (node.IsSnapshotsDir()) return Fail(EROFS);
-  PX_TRY(WritableVolume(node.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   if (name.size() > kMaxXattrName) return Fail(ERANGE);
   if (value.size() > kMaxXattrSize) return Fail(E2BIG);
   if (name.starts_with(kVirtualPrefix)) return Fail(EPERM, "user.px.* are facts, not settings");
+  if (!IsKnownNamespace(name)) return Fail(EOPNOTSUPP);
   return store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     if (flags != 0) {
@@ -167,7 +173,7 @@ Result<std::string> Filesystem::ListXattr(NodeKey node, const Caller& caller) {
 
 Status Filesystem::RemoveXattr(NodeKey node, std::string_view name) {
   if (node.IsSnapshotsDir()) return Fail(EROFS);
-  PX_TRY(WritableVolume(node.volume));
+  PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   if (name.starts_with(kVirtualPrefix)) return Fail(EPERM);
   return store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));

@@ -1,0 +1,79 @@
+// Files that were closed but may still be written through a shared mapping (passthrough only: the mapping holds the
+// object file, not ours). Found out by asking for a read lease (fcntl(2), F_SETLEASE), which the kernel refuses while
+// anybody has the file open for writing, mappings included.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "fs/filesystem.h"
+
+namespace px::fs {
+
+void Filesystem::MayBeMapped(NodeKey node, cow::ObjectId object) {
+  const MutexLock lock(mapped_mutex_);
+  maybe_mapped_[node.ToFuse()] = object;
+}
+
+bool Filesystem::IsOpenForWriting(cow::ObjectId object) const {
+  const auto fd = objects_->OpenObject(object, O_RDONLY);
+  if (!fd) return false;  // removed meanwhile
+  if (::fcntl(fd->get(), F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
+  ::fcntl(fd->get(), F_SETLEASE, F_UNLCK);
+  return false;
+}
+
+bool Filesystem::StillMapped(NodeKey node) {
+  cow::ObjectId object;
+  {
+    const MutexLock lock(mapped_mutex_);
+    const auto found = maybe_mapped_.find(node.ToFuse());
+    if (found == maybe_mapped_.end()) return false;
+    object = found->second;
+  }
+  return IsOpenForWriting(object);
+}
+
+void Filesystem::ForgetUnmapped() {
+  std::vector<std::pair<uint64_t, cow::ObjectId>> all;
+  {
+    const MutexLock lock(mapped_mutex_);
+    all.assign(maybe_mapped_.begin(), maybe_mapped_.end());
+  }
+  for (const auto& [node, object] : all) {
+    // One that is open again comes back at its next release.
+    if (IsOpenForWriting(object)) continue;
+    const MutexLock lock(mapped_mutex_);
+    const auto found = maybe_mapped_.find(node);
+    if (found == maybe_mapped_.end() || found->second != object) continue;
+    // It may have been opened, mapped and closed since the question was asked: ask again next time.
+    if (table_.Find(NodeKey::FromFuse(node)) == nullptr) maybe_mapped_.erase(found);
+  }
+}
+
+Status Filesystem::CopyMapped(cow::VolumeId volume, std::vector<LiveCopy>* copies) {
+  std::vector<std::pair<NodeKey, cow::ObjectId>> candidates;
+  {
+    const MutexLock lock(mapped_mutex_);
+    for (const auto& [id, object] : maybe_mapped_) {
+      const NodeKey node = NodeKey::FromFuse(id);
+      if (node.volume == volume) candidates.emplace_back(node, object);
+    }
+  }
+  for (const auto& [node, object] : candidates) {
+    if (!IsOpenForWriting(object)) continue;
+    const bool copied = std::any_of(copies->begin(), copies->end(),
+                                    [&node = node](const LiveCopy& copy) { return copy.node == node; });
+    if (copied) continue;
+    LiveCopy copy;
+    copy.node = node;
+    PX_ASSIGN(const UniqueFd source, objects_->OpenObject(object, O_RDONLY));
+    PX_ASSIGN(copy.temp, objects_->TempFile());
+    if (::fstat(source.get(), &copy.attr) != 0) return FailErrno("stat of an object");
+    PX_TRY(objects_->Copy(source.get(), copy.temp.get(), static_cast<uint64_t>(copy.attr.st_size)));
+    copies->push_back(std::move(copy));
+  }
+  return {};
+}
+
+}  // namespace px::fs

@@ -1,0 +1,188 @@
+// Truncate-safe replace: torch.save, Keras .keras and .h5 truncate the good checkpoint and write over it without fsync; others
+// rename a new file over it, without fsync too. A job killed in that window, or a power cut before the data is on disk,
+// loses both versions elsewhere. Here the old content stays, as a version of the file, until the new one was closed by
+// a process that was not being killed and is on disk.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "fs/filesystem.h"
+
+namespace px::fs {
+namespace {
+
+int64_t Nanoseconds(const cow::Time& time) { return time.sec * 1'000'000'000 + time.nsec; }
+
+struct KeptVersion {
+  uint64_t seq = 0;
+  cow::VersionItem item;
+};
+
+Result<std::vector<KeptVersion>> LoadVersions(cow::Reader& reader, NodeKey node) {
+  std::vector<KeptVersion> versions;
+  Status broken;
+  PX_TRY(reader.Scan(node.volume, cow::ItemKey(node.ino, cow::ItemType::kVersion),
+                     cow::ItemKeyEnd(node.ino, cow::ItemType::kVersion),
+                     [&](std::string_view key, std::string_view value) {
+                       const auto item = cow::FromBytes<cow::VersionItem>(value);
+                       if (!item || key.size() != 17) {
+                         broken = Fail(EUCLEAN, "broken version item");
+                         return false;
+                       }
+                       versions.push_back({cow::LoadBigEndian64(key.data() + 9), *item});
+                       return true;
+                     }));
+  PX_TRY(broken);
+  return versions;
+}
+
+}  // namespace
+
+// Inside the transaction that takes `old`'s content away from its file: makes it a version of `node`.
+Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem& old, uint64_t at_least,
+                               cow::InodeItem* item) {
+  // With a version there already, the present content never became complete: the older one is the good one.
+  if ((old.flags & cow::kInodeHasVersions) != 0 && old.object == item->object) return {};
+  if (old.content != cow::ContentKind::kWhole || old.size < at_least || old.object == 0) return {};
+  cow::VersionItem version;
+  version.object = old.object;
+  version.size = old.size;
+  version.mtime = old.mtime;
+  version.replaced = Now();
+  version.content = old.content;
+  item->flags |= cow::kInodeHasVersions;
+  return txn.Put(node.volume,
+                 cow::VersionKey(node.ino, static_cast<uint64_t>(Nanoseconds(version.replaced))),
+                 cow::AsBytes(version));
+}
+
+Status Filesystem::EraseVersions(cow::Txn& txn, NodeKey node, cow::InodeItem* item) {
+  PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(txn, node));
+  for (const KeptVersion& version : versions) {
+    PX_TRY(txn.Erase(node.volume, cow::VersionKey(node.ino, version.seq)));
+  }
+  item->flags &= ~cow::kInodeHasVersions;
+  return {};
+}
+
+void Filesystem::Flush(NodeKey node, bool killed) {
+  if (!killed) return;
+  if (const auto open = table_.Find(node)) open->unclean = true;
+}
+
+void Filesystem::SettleLater(NodeKey node, cow::ObjectId object) {
+  const MutexLock lock(settle_mutex_);
+  settle_.push_back({node, object});
+  settle_wake_.NotifyOne();
+}
+
+void Filesystem::SettleLoop() {
+  for (;;) {
+    Replaced replaced;
+    {
+      const MutexLock lock(settle_mutex_);
+      while (settle_.empty() && !settle_stopping_) settle_wake_.Wait(settle_mutex_);
+      // What is left at an unmount keeps its version: it goes with the next complete replacement.
+      if (settle_stopping_) return;
+      replaced = settle_.front();
+      settle_.pop_front();
+    }
+    if (const Status settled = Settle(replaced); !settled && settled.error().code() != ENOENT) {
+      LogWarn("settling inode {:x}: {}", replaced.node.ToFuse(), settled.error().ToString());
+    }
+  }
+}
+
+// Drops the versions of a file whose content is complete, once it is on disk.
+Status Filesystem::Settle(const Replaced& replaced) {
+  // An object that is written on right now will come again when it is closed.
+  PX_ASSIGN(const UniqueFd fd, objects_->OpenObject(replaced.object, O_RDONLY));
+  if (::fdatasync(fd.get()) != 0) return FailErrno("sync an object");
+  PX_TRY(store_->Sync());
+  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_ASSIGN(cow::InodeItem item, LoadInode(txn, replaced.node));
+    if (item.object != replaced.object.value || (item.flags & cow::kInodeHasVersions) == 0) return {};
+    PX_TRY(EraseVersions(txn, replaced.node, &item));
+    return SaveInode(txn, replaced.node, item);
+  }));
+  WakeBackground();
+  return {};
+}
+
+Result<NodeKey> Filesystem::OwnedFile(cow::Reader& reader, NodeKey dir, std::string_view name,
+                                      const Caller& caller) {
+  PX_TRY(CheckAccess(reader, dir, 1, caller));
+  PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(reader, dir, name));
+  const NodeKey node = Target(dir, dentry);
+  PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, node));
+  if (!S_ISREG(item.mode)) return Fail(EINVAL, "not a regular file");
+  if (caller.uid != 0 && caller.uid != item.uid) return Fail(EPERM);
+  return node;
+}
+
+Status Filesystem::ListVersions(NodeKey dir, px_ioc_text* text, const Caller& caller) {
+  if (std::memchr(text->text, 0, PX_NAME_MAX + 1) == nullptr) return Fail(ENAMETOOLONG);
+  const std::string name = text->text;
+  std::memset(text->cursor, 0, sizeof text->cursor);
+  text->length = 0;
+  return store_->View([&](cow::Reader& reader) -> Status {
+    PX_ASSIGN(const NodeKey node, OwnedFile(reader, dir, name, caller));
+    PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(reader, node));
+    for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
+      const std::string line = nlohmann::ordered_json{{"version", version->seq},
+                                                      {"size", version->item.size},
+                                                      {"mtime_ns", Nanoseconds(version->item.mtime)},
+                                                      {"replaced_ns", Nanoseconds(version->item.replaced)}}
+                                   .dump() +
+                               "\n";
+      if (text->length + line.size() > PX_TEXT_MAX) break;  // hundreds: the newest are what matters
+      std::memcpy(text->text + text->length, line.data(), line.size());
+      text->length += static_cast<uint32_t>(line.size());
+    }
+    return {};
+  });
+}
+
+Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t version,
+                                  const Caller& caller) {
+  if (options_.read_only) return Fail(EROFS);
+  PX_ASSIGN(const auto volume, StateOf(dir.volume));
+  if (volume->readonly) return Fail(EROFS);
+  DrainOpens(dir.volume);
+  const WriterLock freeze(volume->freeze);  // nobody opens it meanwhile
+  NodeKey node;
+  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_ASSIGN(node, OwnedFile(txn, dir, name, caller));
+    if (table_.Find(node) != nullptr) return Fail(EBUSY, "the file is open");
+    PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
+    PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(txn, node));
+    const KeptVersion* wanted = nullptr;
+    for (const KeptVersion& kept : versions) {
+      if (version == 0 || kept.seq == version) wanted = &kept;
+    }
+    if (wanted == nullptr) return Fail(ENOENT, "no such version is kept");
+    if (item.content == cow::ContentKind::kSparse) return Fail(EOPNOTSUPP, "the file is sparse over a shared one");
+    cow::VersionItem present;
+    present.object = item.object;
+    present.size = item.size;
+    present.mtime = item.mtime;
+    present.replaced = Now();
+    present.content = item.content;
+    // The present content first: so no object is without a name for a moment.
+    PX_TRY(txn.Put(node.volume, cow::VersionKey(node.ino, static_cast<uint64_t>(Nanoseconds(present.replaced))),
+                   cow::AsBytes(present)));
+    item.object = wanted->item.object;
+    item.size = wanted->item.size;
+    item.mtime = wanted->item.mtime;
+    item.content = wanted->item.content;
+    item.ctime = Now();
+    PX_TRY(SaveInode(txn, node, item));
+    return txn.Erase(node.volume, cow::VersionKey(node.ino, wanted->seq));
+  }));
+  kernel_->InvalidateData(node);
+  return {};
+}
+
+}  // namespace px::fs
