@@ -16,7 +16,8 @@ class SystemClock final : public Clock {
  public:
   timespec Now() override {
     timespec now{};
-    // The clock the kernel stamps files with: the fine one would put a create after the write that follows it.
+    // The clock the kernel stamps files with: the fine one would put a create after the write that
+    // follows it.
     ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
     return now;
   }

@@ -49,8 +49,8 @@ class PX_SCOPED_CAPABILITY MutexLock {
   Mutex& mutex_;
 };
 
-// A waiting writer keeps new readers out, so that it is never starved (std::shared_mutex lets it be). So no
-// thread may take it shared twice.
+// A waiting writer keeps new readers out, so that it is never starved (std::shared_mutex lets it
+// be). So no thread may take it shared twice.
 class PX_CAPABILITY("shared_mutex") SharedMutex {
  public:
   SharedMutex() {

@@ -55,10 +55,10 @@ inline tl::unexpected<Error> Forward(Error error) {
 
 // Returns the error of `expr` from the enclosing function, if it is one.
 #define PX_TRY(expr) PX_TRY_IMPL(PX_CONCAT(px_try_, __COUNTER__), expr)
-#define PX_TRY_IMPL(tmp, expr)                                \
-  do {                                                        \
-    auto tmp = (expr);                                        \
-    if (!tmp) return ::px::Forward(std::move(tmp).error());   \
+#define PX_TRY_IMPL(tmp, expr)                              \
+  do {                                                      \
+    auto tmp = (expr);                                      \
+    if (!tmp) return ::px::Forward(std::move(tmp).error()); \
   } while (false)
 
 // Declares or assigns `lhs` from the value of `expr`, or returns its error.

@@ -1,16 +1,17 @@
 // The items of a volume's tree: keys, and the values that have a fixed form.
 //
-// Key: ino (8 bytes, big endian) · type (1) · rest, so that all of an inode's items stand together and
-// keys compare with memcmp. Integers in values are little endian.
+// Key: ino (8 bytes, big endian) · type (1) · rest, so that all of an inode's items stand together
+// and keys compare with memcmp. Integers in values are little endian.
 //
 //   type  rest                                    value
 //   'D'   XXH3-64(name) (8, big endian) · name    DentryItem            in a directory
 //   'E'   offset (8, big endian)                  ExtentItem            own ranges of a sparse file
 //   'I'   -                                       InodeItem
 //   'L'   chunk (2, big endian)                   symlink target, kMaxValue bytes a chunk
-//   'O'   ino (8, big endian)                     empty                 under ino 0: unlinked, still open
-//   'V'   seq (8, big endian)                     VersionItem           an older content of the file
-//   'X'   XXH3-64(name) · name · 0 · chunk (2)    xattr; chunk 0 begins with the total size (4)
+//   'O'   ino (8, big endian)                     empty                 under ino 0: unlinked,
+//   still open 'V'   seq (8, big endian)                     VersionItem           an older content
+//   of the file 'X'   XXH3-64(name) · name · 0 · chunk (2)    xattr; chunk 0 begins with the total
+//   size (4)
 //
 // Only InodeItem and VersionItem name data objects (see ForEachObject).
 #pragma once
@@ -53,8 +54,8 @@ enum class ContentKind : uint8_t {
 };
 
 // Bytes: 0 mode, 4 uid, 8 gid, 12 nlink, 16 rdev (8), 24 size (8), 32 atime (12), 44 mtime (12),
-// 56 ctime (12), 68 btime (12), 80 parent (8), 88 object (8), 96 base (8), 104 entries (8), 112 content,
-// 113 zero (3), 116 flags (4), 120 blocks (8).
+// 56 ctime (12), 68 btime (12), 80 parent (8), 88 object (8), 96 base (8), 104 entries (8), 112
+// content, 113 zero (3), 116 flags (4), 120 blocks (8).
 struct InodeItem {
   uint32_t mode = 0;
   uint32_t uid = 0;
@@ -80,8 +81,8 @@ inline constexpr uint32_t kInodeHasAccessAcl = 2;
 inline constexpr uint32_t kInodeHasDefaultAcl = 4;
 inline constexpr uint32_t kInodeHasVersions = 8;
 
-// Bytes: 0 ino (8), 8 volume (4), 12 type (DT_*), 13 zero (3). A child volume: type DT_DIR, volume not 0
-// and ino 1.
+// Bytes: 0 ino (8), 8 volume (4), 12 type (DT_*), 13 zero (3). A child volume: type DT_DIR, volume
+// not 0 and ino 1.
 struct DentryItem {
   uint64_t ino = 0;
   uint32_t volume = 0;

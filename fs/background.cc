@@ -1,4 +1,5 @@
-// Opening and closing the filesystem, what a crash left, and the background thread: pool, write-back, reclaim.
+// Opening and closing the filesystem, what a crash left, and the background thread: pool,
+// write-back, reclaim.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,8 +13,8 @@ namespace px::fs {
 namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(500);
-constexpr int kWriteBackTicks = 20;        // sizes of files open for writing go into the tree that often
-constexpr size_t kReclaimNodes = 16;       // a transaction of the background holds everybody else off
+constexpr int kWriteBackTicks = 20;   // sizes of files open for writing go into the tree that often
+constexpr size_t kReclaimNodes = 16;  // a transaction of the background holds everybody else off
 constexpr size_t kFreedBatch = 256;
 
 }  // namespace
@@ -75,7 +76,8 @@ Status Filesystem::Recover(const std::vector<OpenSlots::Entry>& left_over) {
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     const NodeKey root{cow::kRootVolume, cow::kRootIno};
     const auto item = LoadInode(txn, root);
-    if (item || item.error().code() != ENOENT) return item ? Status{} : Status(Forward(item.error()));
+    if (item || item.error().code() != ENOENT)
+      return item ? Status{} : Status(Forward(item.error()));
     // A new store: the mount's root directory.
     cow::InodeItem fresh;
     fresh.mode = S_IFDIR | 0755;
@@ -100,7 +102,7 @@ Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
   auto fd = objects_->OpenObject(entry.object, O_RDONLY);
   if (!fd && fd.error().code() == ENOENT) return {};  // the file was removed before the crash
   if (!fd) return Forward(fd.error());
-  struct stat backing {};
+  struct stat backing{};
   if (::fstat(fd->get(), &backing) != 0) return FailErrno("stat of an object");
   std::vector<SparseFile::Run> runs;
   cow::InodeItem before;
@@ -145,10 +147,12 @@ Status Filesystem::RemoveOrphans() {
     PX_TRY(reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
       const std::string from = cow::ItemKey(cow::Ino{0}, cow::ItemType::kOrphan);
       const std::string to = cow::ItemKeyEnd(cow::Ino{0}, cow::ItemType::kOrphan);
-      const Status one = reader.Scan(volume.id, from, to, [&](std::string_view key, std::string_view) {
-        if (key.size() == 17) orphans.push_back({volume.id, cow::Ino{cow::LoadBigEndian64(key.data() + 9)}});
-        return true;
-      });
+      const Status one =
+          reader.Scan(volume.id, from, to, [&](std::string_view key, std::string_view) {
+            if (key.size() == 17)
+              orphans.push_back({volume.id, cow::Ino{cow::LoadBigEndian64(key.data() + 9)}});
+            return true;
+          });
       // A damaged volume must not keep the others from being mounted.
       if (!one) LogError("volume {}: {}", volume.id.value, one.error().ToString());
       return true;
@@ -197,7 +201,8 @@ void Filesystem::BackgroundLoop() {
         LogWarn("write-back: {}", written.error().ToString());
       }
     }
-    if (const Status done = BackgroundStep(); !done) LogWarn("reclaim: {}", done.error().ToString());
+    if (const Status done = BackgroundStep(); !done)
+      LogWarn("reclaim: {}", done.error().ToString());
   }
 }
 

@@ -83,7 +83,8 @@ Status Lines(int fd, unsigned long command, px_ioc_text* text, const std::string
       line(std::string(rest.substr(0, end)));
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
-    more = std::any_of(std::begin(text->cursor), std::end(text->cursor), [](__u8 byte) { return byte != 0; });
+    more = std::any_of(std::begin(text->cursor), std::end(text->cursor),
+                       [](__u8 byte) { return byte != 0; });
   }
   return {};
 }
@@ -99,7 +100,8 @@ Result<px_ioc_info> ControlInfo(const std::string& path) {
 
 Status ControlCreate(const std::string& path) { return CallLocated(PX_IOC_CREATE, path); }
 
-Result<uint32_t> ControlClone(const std::string& source, const std::string& target, uint32_t flags) {
+Result<uint32_t> ControlClone(const std::string& source, const std::string& target,
+                              uint32_t flags) {
   PX_ASSIGN(const px_ioc_token token, TokenOf(source));
   PX_ASSIGN(const Location location, Locate(target));
   px_ioc_clone argument{};
@@ -146,7 +148,8 @@ Status ControlList(const std::string& path, const std::function<void(const std::
   return Lines(fd.get(), PX_IOC_LIST, text.get(), path, line);
 }
 
-Status ControlVersions(const std::string& file, const std::function<void(const std::string&)>& line) {
+Status ControlVersions(const std::string& file,
+                       const std::function<void(const std::string&)>& line) {
   PX_ASSIGN(const Location location, Locate(file));
   const auto text = std::make_unique<px_ioc_text>();
   *text = {};

@@ -1,5 +1,5 @@
-// The caller's side of the control ioctls, for the px-fs commands. EXDEV-like mistakes come back as the errno that the
-// filesystem gave; ENOTTY means that the path is not on a px filesystem.
+// The caller's side of the control ioctls, for the px-fs commands. EXDEV-like mistakes come back as
+// the errno that the filesystem gave; ENOTTY means that the path is not on a px filesystem.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,8 @@ Result<px_ioc_usage> ControlUsage(const std::string& path);
 Status ControlDiff(const std::string& a, const std::string& b,
                    const std::function<void(const std::string&)>& line);
 Status ControlList(const std::string& path, const std::function<void(const std::string&)>& line);
-Status ControlVersions(const std::string& file, const std::function<void(const std::string&)>& line);
+Status ControlVersions(const std::string& file,
+                       const std::function<void(const std::string&)>& line);
 Status ControlRestore(const std::string& file, uint64_t version);
 Result<std::string> ControlStatus(const std::string& path);
 

@@ -1,14 +1,17 @@
-// Filesystem: what a px mount does, without FUSE: one method per request of the kernel and per control call.
+// Filesystem: what a px mount does, without FUSE: one method per request of the kernel and per
+// control call.
 //
-// It is given paths, callers and bytes and gives back results or an Error whose errno the caller gets. The kernel has
-// checked permissions (default_permissions) for everything but the control calls, which check them here. fuse_bridge
-// turns FUSE requests into these calls; tests may make them directly.
+// It is given paths, callers and bytes and gives back results or an Error whose errno the caller
+// gets. The kernel has checked permissions (default_permissions) for everything but the control
+// calls, which check them here. fuse_bridge turns FUSE requests into these calls; tests may make
+// them directly.
 //
-// Threads: any method from any thread. Locks, outermost first: a volume's freeze, OpenInode::mutex, the store's own,
-// OpenInode::io, then the leaf mutexes of tables. KernelSide is never called with the store's lock held.
+// Threads: any method from any thread. Locks, outermost first: a volume's freeze, OpenInode::mutex,
+// the store's own, OpenInode::io, then the leaf mutexes of tables. KernelSide is never called with
+// the store's lock held.
 //
-// Durability: when a method that changes something returned, a kill of the process cannot undo it. Fsync and FsyncDir
-// make everything that had returned before survive power loss.
+// Durability: when a method that changes something returned, a kill of the process cannot undo it.
+// Fsync and FsyncDir make everything that had returned before survive power loss.
 #pragma once
 
 #include <sys/stat.h>
@@ -47,7 +50,7 @@ struct Caller {
 
 struct Entry {
   NodeKey node;
-  struct stat attr {};
+  struct stat attr{};
 };
 
 // What an open is answered with.
@@ -57,7 +60,8 @@ struct Opened {
   bool wants_flush = false;  // tell us of closes: a replacement is being written
 };
 
-// A directory entry on its way out. `entry` has all attributes only if they were asked for and could be read.
+// A directory entry on its way out. `entry` has all attributes only if they were asked for and
+// could be read.
 struct DirEntry {
   std::string_view name;
   Entry entry;
@@ -72,8 +76,9 @@ class KernelSide {
   // A backing id for passthrough, or the errno why not (EPERM, EOPNOTSUPP, ELOOP, ENOSYS).
   virtual Result<int> RegisterBacking(int fd) = 0;
   virtual void UnregisterBacking(int backing_id) = 0;
-  // Drops what the kernel remembers. A thing it does not know is fine. InvalidateData first writes back dirty pages,
-  // by requests to this daemon, so it must not be called from a thread that serves requests.
+  // Drops what the kernel remembers. A thing it does not know is fine. InvalidateData first writes
+  // back dirty pages, by requests to this daemon, so it must not be called from a thread that
+  // serves requests.
   virtual void InvalidateEntry(NodeKey parent, const std::string& name) = 0;
   virtual void InvalidateAttributes(NodeKey node) = 0;
   virtual void InvalidateData(NodeKey node) = 0;
@@ -86,13 +91,14 @@ struct FilesystemOptions {
 };
 
 struct Usage {
-  uint64_t inodes = 0, logical_bytes = 0, allocated_bytes = 0, exclusive_bytes = 0, shared_bytes = 0;
+  uint64_t inodes = 0, logical_bytes = 0, allocated_bytes = 0, exclusive_bytes = 0,
+           shared_bytes = 0;
 };
 
 class Filesystem {
  public:
-  // `store` and `objects` were opened on the store directory; `kernel` must outlive the filesystem. Finishes what a
-  // crash left: sizes of files that were open for writing, unlinked open files.
+  // `store` and `objects` were opened on the store directory; `kernel` must outlive the filesystem.
+  // Finishes what a crash left: sizes of files that were open for writing, unlinked open files.
   struct Parts {
     std::unique_ptr<cow::PageTable> pages;
     std::unique_ptr<cow::Store> store;  // over pages
@@ -111,7 +117,8 @@ class Filesystem {
   void Forget(NodeKey node);
   Result<struct stat> GetAttr(NodeKey node);
   // `to_set` is of FUSE_SET_ATTR_* (fuse_lowlevel.h).
-  Result<struct stat> SetAttr(NodeKey node, const struct stat& attr, int to_set, const Caller& caller);
+  Result<struct stat> SetAttr(NodeKey node, const struct stat& attr, int to_set,
+                              const Caller& caller);
   Result<std::string> ReadLink(NodeKey node);
   // Entries from `offset` on until `visit` returns false (that entry was not taken).
   Status ReadDir(NodeKey node, off_t offset, bool with_attr,
@@ -126,8 +133,8 @@ class Filesystem {
   Result<Entry> Link(NodeKey node, NodeKey parent, std::string_view name);
   Status Unlink(NodeKey parent, std::string_view name);
   Status Rmdir(NodeKey parent, std::string_view name);
-  Status Rename(NodeKey parent, std::string_view name, NodeKey new_parent, std::string_view new_name,
-                unsigned flags);
+  Status Rename(NodeKey parent, std::string_view name, NodeKey new_parent,
+                std::string_view new_name, unsigned flags);
 
   // Open files (open.cc, ops_io.cc).
   Result<Opened> Open(NodeKey node, int flags, bool kill_suidgid);
@@ -146,7 +153,8 @@ class Filesystem {
   Status Fsync(NodeKey node, bool data_only);
   Status FsyncDir(NodeKey node);
   Status Fallocate(NodeKey node, int mode, off_t offset, off_t length);
-  Result<size_t> CopyRange(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset, size_t length);
+  Result<size_t> CopyRange(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
+                           size_t length);
   Result<off_t> Seek(NodeKey node, off_t offset, int whence);
 
   // Extended attributes (ops_xattr.cc). A size of 0 asks how large it is, as in the system calls.
@@ -156,12 +164,14 @@ class Filesystem {
   Result<std::string> ListXattr(NodeKey node, const Caller& caller);
   Status RemoveXattr(NodeKey node, std::string_view name);
 
-  // Volumes (ops_volume.cc, ops_report.cc). Not from a thread that serves requests: they invalidate.
+  // Volumes (ops_volume.cc, ops_report.cc). Not from a thread that serves requests: they
+  // invalidate.
   Result<px_ioc_info> Info(NodeKey node);
   Result<px_ioc_token> IssueToken(NodeKey volume_root, const Caller& caller);
   Result<cow::VolumeId> CreateVolume(NodeKey parent, const std::string& name, const Caller& caller);
   Result<cow::VolumeId> CloneVolume(NodeKey parent, const std::string& name,
-                                    const px_ioc_token& source, uint32_t flags, const Caller& caller);
+                                    const px_ioc_token& source, uint32_t flags,
+                                    const Caller& caller);
   Status DropVolume(NodeKey parent, const std::string& name, const Caller& caller);
   Status Snapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
   Status DropSnapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
@@ -170,7 +180,8 @@ class Filesystem {
   Status ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& caller);
   // Kept versions of files (versions.cc).
   Status ListVersions(NodeKey dir, px_ioc_text* text, const Caller& caller);
-  Status RestoreVersion(NodeKey dir, const std::string& name, uint64_t version, const Caller& caller);
+  Status RestoreVersion(NodeKey dir, const std::string& name, uint64_t version,
+                        const Caller& caller);
   std::string StatusJson();
 
   // The kernel does not offer it: every file is served in cached mode.
@@ -182,9 +193,10 @@ class Filesystem {
     std::atomic<bool> dropped = false;
     std::atomic<bool> readonly = false;
   };
-  // Held by everything that changes a volume or opens a file in it, while it does. A clone takes the volume's freeze
-  // alone instead: between its copies of the files that are open for writing and its clone of the tree nothing else may
-  // be acknowledged, or the clone would have the later but not the earlier of two changes.
+  // Held by everything that changes a volume or opens a file in it, while it does. A clone takes
+  // the volume's freeze alone instead: between its copies of the files that are open for writing
+  // and its clone of the tree nothing else may be acknowledged, or the clone would have the later
+  // but not the earlier of two changes.
   class Gate {
    public:
     Gate() = default;
@@ -213,7 +225,7 @@ class Filesystem {
   struct LiveCopy {
     NodeKey node;
     UniqueFd temp;
-    struct stat attr {};
+    struct stat attr{};
     int64_t base_mtime_ns = 0;
     cow::ObjectId base;  // of a sparse file, with its own runs
     std::vector<SparseFile::Run> runs;
@@ -226,16 +238,19 @@ class Filesystem {
   // ESTALE if it was dropped. EnterToWrite: EROFS too.
   Result<Gate> Enter(cow::VolumeId volume);
   Result<Gate> EnterToWrite(cow::VolumeId volume);
-  // Waits a little for the releases of files that were closed already: the kernel sends them when it likes.
+  // Waits a little for the releases of files that were closed already: the kernel sends them when
+  // it likes.
   bool DrainOpens(cow::VolumeId volume);
   static Result<cow::InodeItem> LoadInode(cow::Reader& reader, NodeKey node);
   static Status SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
-  static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir, std::string_view name);
+  static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
+                                            std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
   struct stat Attr(NodeKey node, const cow::InodeItem& item) const;
   void MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) const;
   Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
-  // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed says which.
+  // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed
+  // says which.
   Status DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed);
   static Status EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   void AddGhost(NodeKey node, cow::InodeItem item);
@@ -245,14 +260,14 @@ class Filesystem {
     NodeKey node;
     cow::InodeItem item;
   };
-  Result<NewInode> PutNewInode(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item, mode_t mode,
-                               dev_t rdev, const Caller& caller);
+  Result<NewInode> PutNewInode(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
+                               mode_t mode, dev_t rdev, const Caller& caller);
   static Status InheritAcl(cow::Txn& txn, NodeKey parent, const cow::InodeItem& parent_item,
                            NodeKey node, cow::InodeItem* item);
-  Status PutDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item, std::string_view name,
-                   const cow::DentryItem& dentry);
-  Status EraseDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item, std::string_view name,
-                     bool is_dir);
+  Status PutDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
+                   std::string_view name, const cow::DentryItem& dentry);
+  Status EraseDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
+                     std::string_view name, bool is_dir);
   static Result<bool> Exists(cow::Reader& reader, NodeKey parent, std::string_view name);
   Status EraseDirectory(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   Status MovedTo(cow::Txn& txn, NodeKey node, NodeKey parent, std::string_view name);
@@ -301,11 +316,13 @@ class Filesystem {
   void SettleLater(NodeKey node, cow::ObjectId object);
   void SettleLoop();
   Status Settle(const Replaced& replaced);
-  Result<NodeKey> OwnedFile(cow::Reader& reader, NodeKey dir, std::string_view name, const Caller& caller);
+  Result<NodeKey> OwnedFile(cow::Reader& reader, NodeKey dir, std::string_view name,
+                            const Caller& caller);
 
   // ops_xattr.cc
   static Result<std::string> LoadXattr(cow::Reader& reader, NodeKey node, std::string_view name);
-  static Status StoreXattr(cow::Txn& txn, NodeKey node, std::string_view name, std::string_view value);
+  static Status StoreXattr(cow::Txn& txn, NodeKey node, std::string_view name,
+                           std::string_view value);
   static Status EraseXattr(cow::Txn& txn, NodeKey node, std::string_view name);
   Status SetAcl(cow::Txn& txn, NodeKey node, cow::InodeItem* item, std::string_view name,
                 std::string_view value, const Caller& caller);
@@ -321,7 +338,8 @@ class Filesystem {
   // False if a copied file was written to since, and copying again is cheap.
   bool StillSame(const std::vector<LiveCopy>& copies) const;
   Status PutLiveCopies(cow::Txn& txn, cow::VolumeId clone, std::vector<LiveCopy>* copies);
-  // Clones under the gate of `source`; `attach` gives the new volume its dentry in the same transaction.
+  // Clones under the gate of `source`; `attach` gives the new volume its dentry in the same
+  // transaction.
   Result<cow::VolumeId> CloneInto(cow::VolumeId source, const VolumeAttributes& attributes,
                                   const std::function<Status(cow::Txn&, cow::VolumeId)>& attach);
   Status AttachVolume(cow::Txn& txn, NodeKey parent, const std::string& name, cow::VolumeId volume,
@@ -339,9 +357,11 @@ class Filesystem {
   static Result<std::string> NameIn(cow::Reader& reader, NodeKey dir, NodeKey child);
   // The path of an inode below its volume's root ("." for the root), by its parent hints.
   static Result<std::string> PathIn(cow::Reader& reader, NodeKey node);
+  // Every path of it, by a search of its volume.
+  static Result<std::vector<std::string>> AllPathsOf(cow::Reader& reader, NodeKey node);
 
-  // mapped.cc: a shared mapping made in passthrough belongs to the object file alone; it outlives the release of the file
-  // it was made through, and nobody is told of its end.
+  // mapped.cc: a shared mapping made in passthrough belongs to the object file alone; it outlives
+  // the release of the file it was made through, and nobody is told of its end.
   void MayBeMapped(NodeKey node, cow::ObjectId object);
   bool StillMapped(NodeKey node);
   bool IsOpenForWriting(cow::ObjectId object) const;
@@ -369,7 +389,8 @@ class Filesystem {
   Clock* const clock_;
 
   OpenTable table_;
-  std::atomic<bool> passthrough_;  // false once the kernel or the store's filesystem refused it for good
+  std::atomic<bool>
+      passthrough_;  // false once the kernel or the store's filesystem refused it for good
   std::atomic<uint64_t> exchanges_ = 0;  // of object files, see MoveSharers
 
   mutable SharedMutex volumes_mutex_;

@@ -15,8 +15,8 @@ namespace {
 
 // What one pass over a volume finds out about an inode.
 struct Seen {
-  uint32_t links = 0;       // dentries that name it
-  uint64_t entries = 0;     // dentries in it
+  uint32_t links = 0;    // dentries that name it
+  uint64_t entries = 0;  // dentries in it
   uint32_t subdirs = 0;
   bool has_item = false;
   bool is_orphan = false;
@@ -44,14 +44,16 @@ class VolumeCheck {
   template <typename... Args>
   void Find(fmt::format_string<Args...> format, Args&&... args) {
     ++findings_;
-    line_(fmt::format("volume {}: ", volume_.value) + fmt::format(format, std::forward<Args>(args)...));
+    line_(fmt::format("volume {}: ", volume_.value) +
+          fmt::format(format, std::forward<Args>(args)...));
   }
 
   void Visit(std::string_view key, std::string_view value) {
     const auto parsed = cow::ParseKey(key);
     if (!parsed) return Find("a key of a wrong size");
     if (parsed->type == cow::ItemType::kOrphan) {
-      if (parsed->rest.size() == 8) inodes_[cow::LoadBigEndian64(parsed->rest.data())].is_orphan = true;
+      if (parsed->rest.size() == 8)
+        inodes_[cow::LoadBigEndian64(parsed->rest.data())].is_orphan = true;
     } else if (parsed->type == cow::ItemType::kInode) {
       const auto item = cow::FromBytes<cow::InodeItem>(value);
       if (!item) return Find("inode {}: an item of a wrong size", parsed->ino.value);
@@ -110,8 +112,9 @@ Result<FsckReport> Fsck(const std::string& store, bool repair,
   PX_ASSIGN(const Filesystem::Parts parts, dir.OpenParts());
   FsckReport report;
   std::unordered_set<uint64_t> named;
-  PX_ASSIGN(report.findings,
-            parts.store->Check(repair, line, [&](cow::ObjectId object) { named.insert(object.value); }));
+  PX_ASSIGN(report.findings, parts.store->Check(repair, line, [&](cow::ObjectId object) {
+    named.insert(object.value);
+  }));
   if (repair) report.repaired = report.findings;
   PX_ASSIGN(const cow::ObjectId next, parts.store->PeekNextObject());
   std::vector<cow::ObjectId> lost;
@@ -124,7 +127,8 @@ Result<FsckReport> Fsck(const std::string& store, bool repair,
   }));
   for (const cow::ObjectId object : lost) {
     ++report.findings;
-    line(fmt::format("object {:x}: no file or volume names it{}", object.value, repair ? ": removed" : ""));
+    line(fmt::format("object {:x}: no file or volume names it{}", object.value,
+                     repair ? ": removed" : ""));
     if (!repair) continue;
     PX_TRY(parts.objects->Remove(object));
     ++report.repaired;

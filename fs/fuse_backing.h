@@ -1,4 +1,5 @@
-// The passthrough ioctls of linux/fuse.h (protocol 7.40), which Debian 12's kernel headers do not have yet.
+// The passthrough ioctls of linux/fuse.h (protocol 7.40), which Debian 12's kernel headers do not
+// have yet.
 #pragma once
 
 #include <linux/ioctl.h>

@@ -16,12 +16,14 @@
 namespace px::fs {
 namespace {
 
-// This daemon is the only writer, and says so when it changes something behind the kernel's back: what the kernel
-// knows stays true.
+// This daemon is the only writer, and says so when it changes something behind the kernel's back:
+// what the kernel knows stays true.
 constexpr double kForever = 365.0 * 86400;
 constexpr unsigned kMaxWrite = 1u << 20;
 
-FuseSession& SessionOf(fuse_req_t req) { return *static_cast<FuseSession*>(fuse_req_userdata(req)); }
+FuseSession& SessionOf(fuse_req_t req) {
+  return *static_cast<FuseSession*>(fuse_req_userdata(req));
+}
 Filesystem& Fs(fuse_req_t req) { return SessionOf(req).filesystem(); }
 
 void ReplyError(fuse_req_t req, const Error& error) {
@@ -84,14 +86,15 @@ void Init(void* userdata, fuse_conn_info* conn) {
                              FUSE_CAP_EXPORT_SUPPORT, FUSE_CAP_WRITEBACK_CACHE}) {
     fuse_unset_feature_flag(conn, off);
   }
-  for (const uint64_t on : {FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_DONT_MASK, FUSE_CAP_IOCTL_DIR,
-                            FUSE_CAP_READDIRPLUS, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ASYNC_DIO,
-                            FUSE_CAP_ASYNC_READ, FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_POSIX_ACL,
-                            FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_CACHE_SYMLINKS,
-                            FUSE_CAP_NO_OPENDIR_SUPPORT, FUSE_CAP_EXPLICIT_INVAL_DATA}) {
+  for (const uint64_t on :
+       {FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_DONT_MASK, FUSE_CAP_IOCTL_DIR, FUSE_CAP_READDIRPLUS,
+        FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ASYNC_DIO, FUSE_CAP_ASYNC_READ,
+        FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_POSIX_ACL, FUSE_CAP_HANDLE_KILLPRIV_V2,
+        FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_NO_OPENDIR_SUPPORT, FUSE_CAP_EXPLICIT_INVAL_DATA}) {
     fuse_set_feature_flag(conn, on);
   }
-  if (session->options().filesystem.passthrough && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+  if (session->options().filesystem.passthrough &&
+      fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
     conn->max_backing_stack_depth = session->options().stacking;
   } else {
     session->filesystem().DisablePassthrough();
@@ -157,8 +160,8 @@ void ReadLink(fuse_req_t req, fuse_ino_t ino) {
 void MakeNode(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
   Serve(req, [&]() -> Status {
     if ((mode & S_IFMT) == 0) mode |= S_IFREG;
-    return ReplyEntry(
-        req, Fs(req).MakeNode(NodeKey::FromFuse(parent), name, mode, rdev, CallerOf(req)));
+    return ReplyEntry(req,
+                      Fs(req).MakeNode(NodeKey::FromFuse(parent), name, mode, rdev, CallerOf(req)));
   });
 }
 
@@ -168,8 +171,8 @@ void MakeDir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
 
 void MakeSymlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
   Serve(req, [&] {
-    return ReplyEntry(
-        req, Fs(req).MakeSymlink(NodeKey::FromFuse(parent), name, target, CallerOf(req)));
+    return ReplyEntry(req,
+                      Fs(req).MakeSymlink(NodeKey::FromFuse(parent), name, target, CallerOf(req)));
   });
 }
 
@@ -237,15 +240,16 @@ void TmpFile(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* fi)
   });
 }
 
-// True if the thread is on its way out through a fatal signal: PF_SIGNALED (linux/sched.h) among the flags of
-// /proc/TID/stat. Unknown threads (of another pid namespace) count as not killed.
+// True if the thread is on its way out through a fatal signal: PF_SIGNALED (linux/sched.h) among
+// the flags of /proc/TID/stat. Unknown threads (of another pid namespace) count as not killed.
 bool IsBeingKilled(pid_t tid) {
   constexpr unsigned long kSignaled = 0x400;
   if (tid <= 0) return false;
   std::ifstream file("/proc/" + std::to_string(tid) + "/stat");
   std::string text;
   if (!std::getline(file, text)) return false;
-  // "tid (name) state ppid pgrp session tty tpgid flags ...": the name may hold anything, so from its last ')'.
+  // "tid (name) state ppid pgrp session tty tpgid flags ...": the name may hold anything, so from
+  // its last ')'.
   const size_t end = text.rfind(')');
   if (end == std::string::npos) return false;
   std::istringstream fields(text.substr(end + 1));
@@ -276,7 +280,8 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_i
   Serve(req, [&]() -> Status {
     thread_local std::vector<char> buffer;
     if (buffer.size() < size) buffer.resize(size);
-    PX_ASSIGN(const size_t got, Fs(req).Read(NodeKey::FromFuse(ino), {buffer.data(), size}, offset));
+    PX_ASSIGN(const size_t got,
+              Fs(req).Read(NodeKey::FromFuse(ino), {buffer.data(), size}, offset));
     fuse_reply_buf(req, buffer.data(), got);
     return {};
   });
@@ -285,8 +290,8 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_i
 void Write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t offset,
            fuse_file_info* fi) {
   Serve(req, [&]() -> Status {
-    PX_ASSIGN(const size_t put, Fs(req).Write(NodeKey::FromFuse(ino), {data, size}, offset,
-                                              fi->kill_suidgid != 0));
+    PX_ASSIGN(const size_t put,
+              Fs(req).Write(NodeKey::FromFuse(ino), {data, size}, offset, fi->kill_suidgid != 0));
     fuse_reply_write(req, put);
     return {};
   });
@@ -354,7 +359,8 @@ void StatFs(fuse_req_t req, fuse_ino_t) {
 void SetXattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size,
               int flags) {
   Serve(req, [&]() -> Status {
-    ReplyStatus(req, Fs(req).SetXattr(NodeKey::FromFuse(ino), name, {value, size}, flags, CallerOf(req)));
+    ReplyStatus(
+        req, Fs(req).SetXattr(NodeKey::FromFuse(ino), name, {value, size}, flags, CallerOf(req)));
     return {};
   });
 }
@@ -388,15 +394,16 @@ void RemoveXattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   });
 }
 
-void Fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, fuse_file_info*) {
+void Fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+               fuse_file_info*) {
   Serve(req, [&]() -> Status {
     ReplyStatus(req, Fs(req).Fallocate(NodeKey::FromFuse(ino), mode, offset, length));
     return {};
   });
 }
 
-void CopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info*, fuse_ino_t to,
-                   off_t to_offset, fuse_file_info*, size_t length, int) {
+void CopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info*,
+                   fuse_ino_t to, off_t to_offset, fuse_file_info*, size_t length, int) {
   Serve(req, [&]() -> Status {
     PX_ASSIGN(const size_t copied, Fs(req).CopyRange(NodeKey::FromFuse(from), from_offset,
                                                      NodeKey::FromFuse(to), to_offset, length));
@@ -439,7 +446,8 @@ Caller CallerOf(fuse_req_t req) {
       groups.resize(static_cast<size_t>(count));
       if (fuse_req_getgroups(req, count, groups.data()) < 0) return false;
     }
-    const auto end = groups.begin() + std::min<ptrdiff_t>(count, static_cast<ptrdiff_t>(groups.size()));
+    const auto end =
+        groups.begin() + std::min<ptrdiff_t>(count, static_cast<ptrdiff_t>(groups.size()));
     return std::find(groups.begin(), end, gid) != end;
   };
   return caller;

@@ -1,4 +1,5 @@
-// The table of FUSE requests, each translated into one call of Filesystem (userdata: a FuseSession).
+// The table of FUSE requests, each translated into one call of Filesystem (userdata: a
+// FuseSession).
 #pragma once
 
 #include <fuse_lowlevel.h>

@@ -116,8 +116,9 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
       PX_ASSIGN(px_ioc_clone clone, ArgumentOf<px_ioc_clone>(argument));
       PX_ASSIGN(const std::string name, NameOf(clone.name));
       return Later(req, session, [req, &session, node, clone, name, out_size]() mutable -> Status {
-        PX_ASSIGN(const cow::VolumeId volume,
-                  session.filesystem().CloneVolume(node, name, clone.source, clone.flags, CallerOf(req)));
+        PX_ASSIGN(
+            const cow::VolumeId volume,
+            session.filesystem().CloneVolume(node, name, clone.source, clone.flags, CallerOf(req)));
         clone.volume = volume.value;
         return Reply(req, clone, out_size);
       });

@@ -12,8 +12,8 @@
 
 namespace px::fs {
 
-// A few threads beside those that serve requests: control calls invalidate, and an invalidation may wait for a lock
-// that is held until some other request is answered.
+// A few threads beside those that serve requests: control calls invalidate, and an invalidation may
+// wait for a lock that is held until some other request is answered.
 class ControlThreads {
  public:
   explicit ControlThreads(size_t count) {
@@ -70,7 +70,8 @@ FuseSession::FuseSession(SessionOptions options)
 
 Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
                                                         const SessionOptions& options,
-                                                        const std::string& mountpoint, Clock* clock) {
+                                                        const std::string& mountpoint,
+                                                        Clock* clock) {
   std::unique_ptr<FuseSession> self(new FuseSession(options));
   std::string settings = "default_permissions,fsname=" + options.name + ",subtype=px";
   if (options.allow_other) settings += ",allow_other";
@@ -148,12 +149,14 @@ void FuseSession::InvalidateEntry(NodeKey parent, const std::string& name) {
 
 void FuseSession::InvalidateAttributes(NodeKey node) {
   const int result = fuse_lowlevel_notify_inval_inode(session_, node.ToFuse(), -1, 0);
-  if (result != 0 && result != -ENOENT) LogWarn("invalidating inode {:x}: {}", node.ToFuse(), result);
+  if (result != 0 && result != -ENOENT)
+    LogWarn("invalidating inode {:x}: {}", node.ToFuse(), result);
 }
 
 void FuseSession::InvalidateData(NodeKey node) {
   const int result = fuse_lowlevel_notify_inval_inode(session_, node.ToFuse(), 0, 0);
-  if (result != 0 && result != -ENOENT) LogWarn("invalidating data of {:x}: {}", node.ToFuse(), result);
+  if (result != 0 && result != -ENOENT)
+    LogWarn("invalidating data of {:x}: {}", node.ToFuse(), result);
 }
 
 }  // namespace px::fs

@@ -1,4 +1,5 @@
-// FuseSession: a Filesystem behind /dev/fuse. Owns the libfuse session and the threads that serve it.
+// FuseSession: a Filesystem behind /dev/fuse. Owns the libfuse session and the threads that serve
+// it.
 #pragma once
 
 #include <functional>
@@ -25,14 +26,15 @@ class ControlThreads;
 
 class FuseSession final : public KernelSide {
  public:
-  // Opens the filesystem on `parts` and mounts it. EPERM/EACCES no right to /dev/fuse or to mount, ENODEV no FUSE in
-  // the kernel, otherwise what Filesystem::Open gives.
-  static Result<std::unique_ptr<FuseSession>> Mount(Filesystem::Parts parts, const SessionOptions& options,
+  // Opens the filesystem on `parts` and mounts it. EPERM/EACCES no right to /dev/fuse or to mount,
+  // ENODEV no FUSE in the kernel, otherwise what Filesystem::Open gives.
+  static Result<std::unique_ptr<FuseSession>> Mount(Filesystem::Parts parts,
+                                                    const SessionOptions& options,
                                                     const std::string& mountpoint, Clock* clock);
   ~FuseSession() override;
 
-  // Serves requests until the mount is gone or a SIGINT, SIGTERM or SIGHUP came. `ready` is called once, when the
-  // kernel has been answered for the first time.
+  // Serves requests until the mount is gone or a SIGINT, SIGTERM or SIGHUP came. `ready` is called
+  // once, when the kernel has been answered for the first time.
   Status Run(std::function<void()> ready);
 
   Result<int> RegisterBacking(int fd) override;

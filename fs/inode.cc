@@ -66,9 +66,7 @@ Result<Filesystem::Gate> Filesystem::EnterToWrite(cow::VolumeId volume) {
   return gate;
 }
 
-bool Filesystem::DrainOpens(cow::VolumeId volume) {
-  return table_.WaitUntilClosed(volume, kDrain);
-}
+bool Filesystem::DrainOpens(cow::VolumeId volume) { return table_.WaitUntilClosed(volume, kDrain); }
 
 Result<cow::InodeItem> Filesystem::LoadInode(cow::Reader& reader, NodeKey node) {
   PX_ASSIGN(const std::string value,
@@ -93,7 +91,7 @@ NodeKey Filesystem::Target(NodeKey dir, const cow::DentryItem& dentry) {
 }
 
 struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) const {
-  struct stat attr {};
+  struct stat attr{};
   attr.st_ino = node.ToFuse();
   attr.st_mode = item.mode;
   attr.st_nlink = item.nlink;
@@ -116,18 +114,21 @@ struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) const {
   return attr;
 }
 
-void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) const {
+void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item,
+                           struct stat* attr) const {
   const ReaderLock lock(open.io);
   if (!open.live) return;
-  struct stat backing {};
+  struct stat backing{};
   if (::fstat(open.fd.get(), &backing) != 0) {
-    LogError("stat of the open object {:x}: {}", open.object.value, std::generic_category().message(errno));
+    LogError("stat of the open object {:x}: {}", open.object.value,
+             std::generic_category().message(errno));
     return;
   }
   attr->st_size = backing.st_size;
   // What a sparse file shows is about all there, in one object or the other.
   attr->st_blocks = open.sparse == nullptr ? backing.st_blocks : (backing.st_size + 511) / 512;
-  const int64_t mtime_ns = int64_t{backing.st_mtim.tv_sec} * 1'000'000'000 + backing.st_mtim.tv_nsec;
+  const int64_t mtime_ns =
+      int64_t{backing.st_mtim.tv_sec} * 1'000'000'000 + backing.st_mtim.tv_nsec;
   if (mtime_ns == open.base_mtime_ns) return;
   attr->st_mtim = backing.st_mtim;
   if (Later(backing.st_ctim, ToTimespec(item.ctime))) attr->st_ctim = backing.st_ctim;
@@ -142,7 +143,8 @@ Result<struct stat> Filesystem::SnapshotsDirAttr(cow::Reader& reader, cow::Volum
 }
 
 Status Filesystem::EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item) {
-  const bool one_item = S_ISREG(item.mode) && item.flags == 0 && item.content != cow::ContentKind::kSparse;
+  const bool one_item =
+      S_ISREG(item.mode) && item.flags == 0 && item.content != cow::ContentKind::kSparse;
   if (one_item) return txn.Erase(node.volume, cow::ItemKey(node.ino, cow::ItemType::kInode));
   std::vector<std::string> keys;
   PX_TRY(txn.Scan(node.volume, cow::ItemKey(node.ino, cow::ItemType{0}), cow::InodeKeyEnd(node.ino),

@@ -1,8 +1,9 @@
-// px-fs: the commands over the experiments filesystem. Only here do errors become exit codes (STYLE.md's table).
-#include <CLI/CLI.hpp>
+// px-fs: the commands over the experiments filesystem. Only here do errors become exit codes
+// (STYLE.md's table).
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <ctime>
 #include <filesystem>
@@ -58,7 +59,8 @@ int Finish(const Status& status, const std::string& command) {
   if (status) return kOk;
   const int code = status.error().code();
   fmt::print(stderr, "px-fs: error: {}: {}\n", command, status.error().ToString());
-  if (const std::string hint = HintFor(code, command); !hint.empty()) fmt::print(stderr, "hint: {}\n", hint);
+  if (const std::string hint = HintFor(code, command); !hint.empty())
+    fmt::print(stderr, "hint: {}\n", hint);
   return ExitCodeOf(code);
 }
 
@@ -76,19 +78,23 @@ std::string Size(uint64_t bytes) {
 Status PrintUsage(const std::vector<std::string>& paths, bool json) {
   Json all = Json::array();
   if (!json) {
-    fmt::print("{:<40} {:>10} {:>12} {:>12} {:>12} {:>12}\n", "VOLUME", "INODES", "LOGICAL", "ON DISK", "ALONE",
-               "SHARED");
+    fmt::print("{:<40} {:>10} {:>12} {:>12} {:>12} {:>12}\n", "VOLUME", "INODES", "LOGICAL",
+               "ON DISK", "ALONE", "SHARED");
   }
   for (const std::string& path : paths) {
     PX_ASSIGN(const px_ioc_usage usage, ControlUsage(path));
     if (json) {
-      all.push_back({{"path", path}, {"inodes", usage.inodes}, {"logical_bytes", usage.logical_bytes},
-                     {"allocated_bytes", usage.allocated_bytes}, {"exclusive_bytes", usage.exclusive_bytes},
+      all.push_back({{"path", path},
+                     {"inodes", usage.inodes},
+                     {"logical_bytes", usage.logical_bytes},
+                     {"allocated_bytes", usage.allocated_bytes},
+                     {"exclusive_bytes", usage.exclusive_bytes},
                      {"shared_bytes", usage.shared_bytes}});
       continue;
     }
-    fmt::print("{:<40} {:>10} {:>12} {:>12} {:>12} {:>12}\n", path, usage.inodes, Size(usage.logical_bytes),
-               Size(usage.allocated_bytes), Size(usage.exclusive_bytes), Size(usage.shared_bytes));
+    fmt::print("{:<40} {:>10} {:>12} {:>12} {:>12} {:>12}\n", path, usage.inodes,
+               Size(usage.logical_bytes), Size(usage.allocated_bytes), Size(usage.exclusive_bytes),
+               Size(usage.shared_bytes));
   }
   if (json) fmt::print("{}\n", all.dump(2));
   return {};
@@ -104,7 +110,8 @@ Status PrintDiff(const std::string& a, const std::string& b, bool json) {
     }
     const std::string kind = change.value("change", "?");
     const char mark = kind == "added" ? '+' : kind == "removed" ? '-' : 'M';
-    fmt::print("{} {}{}\n", mark, change.value("path", "?"), change.value("type", "") == "dir" ? "/" : "");
+    fmt::print("{} {}{}\n", mark, change.value("path", "?"),
+               change.value("type", "") == "dir" ? "/" : "");
   }));
   if (json) fmt::print("{}\n", all.dump(2));
   return {};
@@ -112,7 +119,8 @@ Status PrintDiff(const std::string& a, const std::string& b, bool json) {
 
 Status PrintVolumes(const std::string& path, bool json) {
   Json all = Json::array();
-  PX_TRY(ControlList(path, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
+  PX_TRY(ControlList(
+      path, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
   if (json) {
     fmt::print("{}\n", all.dump(2));
     return {};
@@ -131,14 +139,16 @@ Status PrintVolumes(const std::string& path, bool json) {
 
 Status PrintVersions(const std::string& file, bool json) {
   Json all = Json::array();
-  PX_TRY(ControlVersions(file, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
+  PX_TRY(ControlVersions(
+      file, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
   if (json) {
     fmt::print("{}\n", all.dump(2));
     return {};
   }
   fmt::print("{:<22} {:>12}  {}\n", "VERSION", "SIZE", "REPLACED");
   for (const Json& version : all) {
-    const auto replaced = static_cast<time_t>(version.value("replaced_ns", int64_t{0}) / 1'000'000'000);
+    const auto replaced =
+        static_cast<time_t>(version.value("replaced_ns", int64_t{0}) / 1'000'000'000);
     tm utc{};
     ::gmtime_r(&replaced, &utc);
     char when[32];
@@ -181,12 +191,16 @@ int RunFsck(const std::string& store, bool repair, bool json) {
   });
   if (!report) return Finish(Forward(report.error()), "fsck");
   if (json) {
-    fmt::print("{}\n", Json{{"findings", report->findings}, {"repaired", report->repaired},
-                            {"volumes", report->volumes}, {"inodes", report->inodes},
-                            {"objects", report->objects}, {"lines", lines}}
+    fmt::print("{}\n", Json{{"findings", report->findings},
+                            {"repaired", report->repaired},
+                            {"volumes", report->volumes},
+                            {"inodes", report->inodes},
+                            {"objects", report->objects},
+                            {"lines", lines}}
                            .dump(2));
   } else {
-    fmt::print("{} volumes, {} inodes, {} objects: {}\n", report->volumes, report->inodes, report->objects,
+    fmt::print("{} volumes, {} inodes, {} objects: {}\n", report->volumes, report->inodes,
+               report->objects,
                report->findings == 0 ? "clean" : fmt::format("{} findings", report->findings));
     if (report->findings > 0 && !repair) fmt::print("next: px-fs fsck --repair {}\n", store);
   }
@@ -199,11 +213,14 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", PX_VERSION);
   bool json = false;
   int result = kOk;
-  const auto json_flag = [&json](CLI::App* command) { command->add_flag("--json", json, "Print JSON"); };
+  const auto json_flag = [&json](CLI::App* command) {
+    command->add_flag("--json", json, "Print JSON");
+  };
 
   MountRequest mount;
   std::vector<std::string> option_lists;
-  CLI::App* mount_command = app.add_subcommand("mount", "Mount a store; makes it if the directory is empty");
+  CLI::App* mount_command =
+      app.add_subcommand("mount", "Mount a store; makes it if the directory is empty");
   mount_command->add_option("--store", mount.store, "The store's directory")->required();
   mount_command->add_option("-o", option_lists, "Options, separated by commas")->take_all();
   mount_command->add_flag("--foreground,-f", mount.foreground, "Serve in this process");
@@ -238,7 +255,8 @@ int Main(int argc, char** argv) {
     result = Finish(cloned ? Status{} : Status(Forward(cloned.error())), "clone");
   });
 
-  CLI::App* snapshot = app.add_subcommand("snapshot", "Keep a volume as it is now, as .snapshots/NAME");
+  CLI::App* snapshot =
+      app.add_subcommand("snapshot", "Keep a volume as it is now, as .snapshots/NAME");
   snapshot->add_option("path", path)->required();
   snapshot->add_option("name", name)->required();
   snapshot->callback([&] { result = Finish(ControlSnapshot(path, name), "snapshot"); });
@@ -278,7 +296,8 @@ int Main(int argc, char** argv) {
   json_flag(versions);
   versions->callback([&] { result = Finish(PrintVersions(path, json), "versions"); });
 
-  CLI::App* restore = app.add_subcommand("restore", "Exchange a file's content with a kept version of it");
+  CLI::App* restore =
+      app.add_subcommand("restore", "Exchange a file's content with a kept version of it");
   restore->add_option("file", path)->required();
   restore->add_option("--to", version, "A version of px-fs versions; without it the newest");
   restore->callback([&] { result = Finish(ControlRestore(path, version), "restore"); });

@@ -1,6 +1,7 @@
-// Files that were closed but may still be written through a shared mapping (passthrough only: the mapping holds the
-// object file, not ours). Found out by asking for a read lease (fcntl(2), F_SETLEASE), which the kernel refuses while
-// anybody has the file open for writing, mappings included.
+// Files that were closed but may still be written through a shared mapping (passthrough only: the
+// mapping holds the object file, not ours). Found out by asking for a read lease (fcntl(2),
+// F_SETLEASE), which the kernel refuses while anybody has the file open for writing, mappings
+// included.
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -62,8 +63,9 @@ Status Filesystem::CopyMapped(cow::VolumeId volume, std::vector<LiveCopy>* copie
   }
   for (const auto& [node, object] : candidates) {
     if (!IsOpenForWriting(object)) continue;
-    const bool copied = std::any_of(copies->begin(), copies->end(),
-                                    [&node = node](const LiveCopy& copy) { return copy.node == node; });
+    const bool copied =
+        std::any_of(copies->begin(), copies->end(),
+                    [&node = node](const LiveCopy& copy) { return copy.node == node; });
     if (copied) continue;
     LiveCopy copy;
     copy.node = node;

@@ -27,10 +27,11 @@ namespace px::fs {
 namespace {
 
 Result<std::string> CheckMountpoint(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) {
     if (errno == ENOTCONN) {
-      return Fail(EBUSY, path + " is a mount whose daemon is gone (px-fs umount " + path + " removes it)");
+      return Fail(EBUSY,
+                  path + " is a mount whose daemon is gone (px-fs umount " + path + " removes it)");
     }
     return FailErrno("mountpoint " + path);
   }
@@ -38,7 +39,7 @@ Result<std::string> CheckMountpoint(const std::string& path) {
   std::error_code error;
   const std::filesystem::path full = std::filesystem::canonical(path, error);
   if (error) return Fail(error.value(), "mountpoint " + path);
-  struct stat parent {};
+  struct stat parent{};
   if (::stat(full.parent_path().c_str(), &parent) == 0 && parent.st_dev != info.st_dev) {
     return Fail(EBUSY, "mountpoint " + path + " is in use: something is mounted there already");
   }
@@ -68,7 +69,8 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       }
     } else {
       return Fail(EINVAL, "unknown mount option '" + word +
-                              "' (known: passthrough, nopassthrough, io_uring, noio_uring, allow_other, ro, threads=N)");
+                              "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
+                              "allow_other, ro, threads=N)");
     }
   }
   return options;
@@ -83,7 +85,8 @@ void RaiseFileLimit() {
   wanted.rlim_cur = wanted.rlim_max;
   if (::setrlimit(RLIMIT_NOFILE, &wanted) == 0) return;
   limit.rlim_cur = limit.rlim_max;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) LogWarn("the limit of open files stays at {}", limit.rlim_cur);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    LogWarn("the limit of open files stays at {}", limit.rlim_cur);
 }
 
 Status Serve(const MountRequest& request, const std::function<void()>& ready) {
@@ -93,7 +96,8 @@ Status Serve(const MountRequest& request, const std::function<void()>& ready) {
     if (errno == EACCES || errno == EPERM) return Fail(errno, "no permission to use /dev/fuse");
     return FailErrno("/dev/fuse");
   }
-  PX_ASSIGN(const StoreDir store, StoreDir::Open(request.store, /*create=*/!options.filesystem.read_only));
+  PX_ASSIGN(const StoreDir store,
+            StoreDir::Open(request.store, /*create=*/!options.filesystem.read_only));
   if (request.ready_fd >= 0) {
     // The terminal is gone: the log is the place to speak from.
     if (const Status logging = LogToFile(request.store + "/px-fs.log"); !logging) {
@@ -141,8 +145,9 @@ Status StartDaemon(const MountRequest& request) {
   const UniqueFd reader(ends[0]);
   UniqueFd writer(ends[1]);
   constexpr int kReadyFd = 3;
-  std::vector<std::string> words = {"px-fs", "mount", "--foreground", "--ready-fd", std::to_string(kReadyFd),
-                                    "--store", request.store};
+  std::vector<std::string> words = {
+      "px-fs",   "mount",      "--foreground", "--ready-fd", std::to_string(kReadyFd),
+      "--store", request.store};
   for (const std::string& option : request.options) words.insert(words.end(), {"-o", option});
   words.push_back(request.mountpoint);
   std::vector<char*> argv;
@@ -159,7 +164,8 @@ Status StartDaemon(const MountRequest& request) {
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
   posix_spawn_file_actions_adddup2(&actions, writer.get(), kReadyFd);
   pid_t pid = 0;
-  const int error = ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv.data(), environ);
+  const int error =
+      ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) return Fail(error, "start the daemon");
@@ -175,17 +181,20 @@ Status StartDaemon(const MountRequest& request) {
   }
   int code = -1;
   const auto [end, parsed] = std::from_chars(answer.data(), answer.data() + answer.size(), code);
-  if (parsed != std::errc()) return Fail(EIO, "the daemon ended early: see " + request.store + "/px-fs.log");
+  if (parsed != std::errc())
+    return Fail(EIO, "the daemon ended early: see " + request.store + "/px-fs.log");
   if (code == 0) return {};
   int status = 0;
   ::waitpid(pid, &status, 0);
-  return Fail(code, answer.substr(std::min(answer.size(), static_cast<size_t>(end - answer.data()) + 1)));
+  return Fail(code,
+              answer.substr(std::min(answer.size(), static_cast<size_t>(end - answer.data()) + 1)));
 }
 
 Status RemoveMount(const std::string& mountpoint) {
   if (::geteuid() == 0) {
     if (::umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
-    if (errno == EBUSY) return Fail(EBUSY, mountpoint + " is in use: a file is open or a process works there");
+    if (errno == EBUSY)
+      return Fail(EBUSY, mountpoint + " is in use: a file is open or a process works there");
     return FailErrno("unmount " + mountpoint);
   }
   std::vector<std::string> words = {"fusermount3", "-u", "-q", "--", mountpoint};
@@ -227,11 +236,11 @@ Status Unmount(const std::string& mountpoint) {
     }
     return RemoveMount(mountpoint);
   }
-  struct stat self {}, parent {};
+  struct stat self{}, parent{};
   std::error_code error;
   const std::filesystem::path full = std::filesystem::canonical(mountpoint, error);
-  if (!error && ::stat(full.c_str(), &self) == 0 && ::stat(full.parent_path().c_str(), &parent) == 0 &&
-      self.st_dev == parent.st_dev) {
+  if (!error && ::stat(full.c_str(), &self) == 0 &&
+      ::stat(full.parent_path().c_str(), &parent) == 0 && self.st_dev == parent.st_dev) {
     return Fail(EINVAL, mountpoint + " is inside a px mount, not its top");
   }
   const auto json = nlohmann::json::parse(*status, nullptr, /*allow_exceptions=*/false);

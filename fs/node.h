@@ -1,8 +1,9 @@
-// NodeKey: a file of the mount, by volume and inode number, and the one number FUSE and stat know it by.
+// NodeKey: a file of the mount, by volume and inode number, and the one number FUSE and stat know
+// it by.
 //
-// st_ino and the FUSE node id are the same: volume << 40 | ino. Unique over volumes (or `cp exp/23/f exp/24/f`
-// would say "same file"), and still meaningful to a restarted daemon. The mount's root is volume 0, ino 1, so 1,
-// which is what FUSE_ROOT_ID must be.
+// st_ino and the FUSE node id are the same: volume << 40 | ino. Unique over volumes (or `cp
+// exp/23/f exp/24/f` would say "same file"), and still meaningful to a restarted daemon. The
+// mount's root is volume 0, ino 1, so 1, which is what FUSE_ROOT_ID must be.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,8 @@ struct NodeKey {
   bool IsSnapshotsDir() const { return volume != cow::kRootVolume && ino == cow::kSnapshotsIno; }
 };
 
-// The directory, in the root volume's tree, whose dentries are the snapshots of a volume. It has no inode item; the
-// mount shows it as ino 2 of the volume, under the unlisted name .snapshots.
+// The directory, in the root volume's tree, whose dentries are the snapshots of a volume. It has no
+// inode item; the mount shows it as ino 2 of the volume, under the unlisted name .snapshots.
 inline cow::Ino SnapshotIndexDir(cow::VolumeId volume) {
   return cow::Ino{(uint64_t{1} << 39) + volume.value};
 }

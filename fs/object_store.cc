@@ -21,7 +21,9 @@ std::string NameOf(cow::ObjectId id) {
 std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
 bool TryReflinks(int dir) {
-  const auto temp = [dir] { return UniqueFd(::openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)); };
+  const auto temp = [dir] {
+    return UniqueFd(::openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  };
   const UniqueFd from = temp();
   const UniqueFd to = temp();
   if (!from || !to) return false;
@@ -119,7 +121,8 @@ Status ObjectStore::Adopt(int temp, cow::ObjectId id) {
 }
 
 Status ObjectStore::Exchange(cow::ObjectId a, cow::ObjectId b) const {
-  if (::renameat2(dir_.get(), NameOf(a).c_str(), dir_.get(), NameOf(b).c_str(), RENAME_EXCHANGE) != 0) {
+  if (::renameat2(dir_.get(), NameOf(a).c_str(), dir_.get(), NameOf(b).c_str(), RENAME_EXCHANGE) !=
+      0) {
     return FailErrno("exchange objects " + NameOf(a) + " and " + NameOf(b));
   }
   return {};
@@ -135,7 +138,8 @@ Status ObjectStore::Remove(cow::ObjectId id) const {
 Status ObjectStore::Copy(int from, int to, uint64_t size) const {
   if (has_reflinks_) {
     if (::ioctl(to, FICLONE, from) == 0) {
-      if (::ftruncate(to, static_cast<off_t>(size)) != 0) return FailErrno("truncate a reflinked object");
+      if (::ftruncate(to, static_cast<off_t>(size)) != 0)
+        return FailErrno("truncate a reflinked object");
       return {};
     }
     // A reflink can be refused for one file (too many owners of a block): copy then.
@@ -158,7 +162,8 @@ Status ObjectStore::CopyRange(int from, int to, uint64_t offset, uint64_t length
     off_t in = data, out = data;
     const off_t stop = std::min(hole, end);
     while (in < stop) {
-      const ssize_t copied = ::copy_file_range(from, &in, to, &out, static_cast<size_t>(stop - in), 0);
+      const ssize_t copied =
+          ::copy_file_range(from, &in, to, &out, static_cast<size_t>(stop - in), 0);
       if (copied < 0 && errno == EINTR) continue;
       if (copied < 0) return FailErrno("copy an object");
       if (copied == 0) break;  // it became shorter meanwhile
@@ -169,7 +174,7 @@ Status ObjectStore::CopyRange(int from, int to, uint64_t offset, uint64_t length
 }
 
 Result<struct statvfs> ObjectStore::StatFs() const {
-  struct statvfs result {};
+  struct statvfs result{};
   if (::fstatvfs(dir_.get(), &result) != 0) return FailErrno("statfs of the store");
   return result;
 }

@@ -1,13 +1,15 @@
-// ObjectStore: the files below STORE/objects that hold file data, one per data object, and the pool of empty ones
-// made ahead of use.
+// ObjectStore: the files below STORE/objects that hold file data, one per data object, and the pool
+// of empty ones made ahead of use.
 //
-// An object is named by its id: objects/xx/ID in hex, xx = bits 8..15 of the id, so that ids given out one after the
-// other share a directory. The engine gives out ids in sequence, so the pool is the next few ids: files made before
-// any transaction names them. An id is consumed inside a transaction by Take or Adopt; only ids above all consumed
-// ones are ever truncated, so a file that anything may name is never touched by the pool.
+// An object is named by its id: objects/xx/ID in hex, xx = bits 8..15 of the id, so that ids given
+// out one after the other share a directory. The engine gives out ids in sequence, so the pool is
+// the next few ids: files made before any transaction names them. An id is consumed inside a
+// transaction by Take or Adopt; only ids above all consumed ones are ever truncated, so a file that
+// anything may name is never touched by the pool.
 //
-// Thread safe. Errors are those of the store's filesystem, unchanged (ENOSPC, EDQUOT, EIO, EROFS, EMFILE...).
-// Durability: contents and names survive a kill of the process; fdatasync of the object makes both survive power loss.
+// Thread safe. Errors are those of the store's filesystem, unchanged (ENOSPC, EDQUOT, EIO, EROFS,
+// EMFILE...). Durability: contents and names survive a kill of the process; fdatasync of the object
+// makes both survive power loss.
 #pragma once
 
 #include <sys/statvfs.h>
@@ -32,11 +34,14 @@ class ObjectStore {
 
   bool has_reflinks() const { return has_reflinks_; }
 
-  // `flags` as of open(2); O_CLOEXEC is added. ENOENT if there is no such object: the store is damaged.
+  // `flags` as of open(2); O_CLOEXEC is added. ENOENT if there is no such object: the store is
+  // damaged.
   Result<UniqueFd> OpenObject(cow::ObjectId id, int flags) const;
-  // The empty file of an id that the calling transaction has just got, open for reading and writing.
+  // The empty file of an id that the calling transaction has just got, open for reading and
+  // writing.
   Result<UniqueFd> Take(cow::ObjectId id) PX_EXCLUDES(mutex_);
-  // Makes files until `want` of them wait from `next` on, which must be the engine's next id or an older value of it.
+  // Makes files until `want` of them wait from `next` on, which must be the engine's next id or an
+  // older value of it.
   Status Fill(cow::ObjectId next, size_t want) PX_EXCLUDES(mutex_);
   size_t PoolSize() const PX_EXCLUDES(mutex_);
 
@@ -49,10 +54,11 @@ class ObjectStore {
   // ENOENT is success: a crash may come between the removal and its record.
   Status Remove(cow::ObjectId id) const;
 
-  // Makes `to`, an empty file, equal to the first `size` bytes of `from`: by reflink where there are any, else by
-  // copy_file_range over the data ranges, so that holes stay holes.
+  // Makes `to`, an empty file, equal to the first `size` bytes of `from`: by reflink where there
+  // are any, else by copy_file_range over the data ranges, so that holes stay holes.
   Status Copy(int from, int to, uint64_t size) const;
-  // Copies [offset, offset + length) of `from` into the same place of `to` inside the kernel, holes left out.
+  // Copies [offset, offset + length) of `from` into the same place of `to` inside the kernel, holes
+  // left out.
   static Status CopyRange(int from, int to, uint64_t offset, uint64_t length);
 
   // Space and inodes of the store's filesystem.
@@ -75,7 +81,7 @@ class ObjectStore {
   const UniqueFd dir_;
   bool has_reflinks_;
   mutable Mutex mutex_;
-  std::deque<Pooled> pool_ PX_GUARDED_BY(mutex_);      // consecutive ids
+  std::deque<Pooled> pool_ PX_GUARDED_BY(mutex_);    // consecutive ids
   uint64_t consumed_end_ PX_GUARDED_BY(mutex_) = 0;  // every id below may be named by something
 };
 

@@ -9,9 +9,11 @@
 namespace px::fs {
 namespace {
 
-// A shared file of at least that size is worth a reflinked copy of its own, so that it can be read in passthrough.
+// A shared file of at least that size is worth a reflinked copy of its own, so that it can be read
+// in passthrough.
 constexpr uint64_t kReflinkOnRead = uint64_t{1} << 20;
-// Without reflinks a smaller file is copied whole at its first write; a larger one becomes sparse over its base.
+// Without reflinks a smaller file is copied whole at its first write; a larger one becomes sparse
+// over its base.
 constexpr uint64_t kSparseFrom = uint64_t{256} << 10;
 // A truncated content of at least that size is kept until the one after it is complete.
 constexpr uint64_t kKeepTruncated = 4096;
@@ -87,8 +89,9 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
     PX_ASSIGN(item, LoadInode(reader, open.node));
     if (!S_ISREG(item.mode)) return Fail(S_ISDIR(item.mode) ? EISDIR : ENXIO);
     if (item.content != cow::ContentKind::kWhole) return {};
-    PX_ASSIGN(const bool is_private, reader.IsPrivate(open.node.volume,
-                                                     cow::ItemKey(open.node.ino, cow::ItemType::kInode)));
+    PX_ASSIGN(
+        const bool is_private,
+        reader.IsPrivate(open.node.volume, cow::ItemKey(open.node.ino, cow::ItemType::kInode)));
     if (!is_private) return {};
     PX_ASSIGN(const uint64_t refs, reader.ObjectRefs(cow::ObjectId{item.object}));
     own = refs == 1;
@@ -122,18 +125,23 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     } while (exchanges != exchanges_);
     return {};
   }
-  // MoveSharers may exchange the file under that name between our open and the moment it can see us.
+  // MoveSharers may exchange the file under that name between our open and the moment it can see
+  // us.
   uint64_t before = 0;
   do {
     before = exchanges_;
-    PX_ASSIGN(UniqueFd fd, objects_->OpenObject(object, own && !options_.read_only ? O_RDWR : O_RDONLY));
+    PX_ASSIGN(UniqueFd fd,
+              objects_->OpenObject(object, own && !options_.read_only ? O_RDWR : O_RDONLY));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;
   } while (before != exchanges_);
   if (own) return EnterMode(open, item, own, /*write=*/false);
-  if (!passthrough_ || options_.read_only || !objects_->has_reflinks() || item.size < kReflinkOnRead) return {};
-  // Shared and large: a nameless reflinked copy of it can be read at the disk's speed, whatever the sharers do.
+  if (!passthrough_ || options_.read_only || !objects_->has_reflinks() ||
+      item.size < kReflinkOnRead)
+    return {};
+  // Shared and large: a nameless reflinked copy of it can be read at the disk's speed, whatever the
+  // sharers do.
   auto temp = objects_->TempFile();
   if (!temp) return {};
   {
@@ -156,8 +164,10 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
 // Chooses passthrough or cached for an inode that was closed.
 Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write) {
   if (!passthrough_ || !own) return {};
-  // The kernel leaves clearing setuid, setgid and file capabilities at a write to us, so we must see the writes.
-  const bool privileged = (item.mode & (S_ISUID | S_ISGID)) != 0 || (item.flags & cow::kInodeHasXattrs) != 0;
+  // The kernel leaves clearing setuid, setgid and file capabilities at a write to us, so we must
+  // see the writes.
+  const bool privileged =
+      (item.mode & (S_ISUID | S_ISGID)) != 0 || (item.flags & cow::kInodeHasXattrs) != 0;
   if (write && privileged) return {};
   int fd = -1;
   {
@@ -182,7 +192,7 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
 
 Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
                              std::unique_ptr<SparseFile> sparse) {
-  struct stat backing {};
+  struct stat backing{};
   if (::fstat(fd.get(), &backing) != 0) return FailErrno("stat of an object");
   const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
   PX_ASSIGN(const uint32_t slot, slots_->Set({open.node, object, mtime_ns}));
@@ -224,7 +234,8 @@ Status Filesystem::MakeOwn(OpenInode& open) {
     if (item.content == cow::ContentKind::kNone) {
       PX_ASSIGN(object, txn.NewObject());
       PX_ASSIGN(fresh, objects_->Take(object));
-      if (::ftruncate(fresh.get(), static_cast<off_t>(item.size)) != 0) return FailErrno("size an object");
+      if (::ftruncate(fresh.get(), static_cast<off_t>(item.size)) != 0)
+        return FailErrno("size an object");
       item.object = object.value;
       item.content = cow::ContentKind::kWhole;
       own = true;
@@ -238,7 +249,8 @@ Status Filesystem::MakeOwn(OpenInode& open) {
   }));
   if (fresh) return BeginLive(open, std::move(fresh), object);
   const bool whole = item.content == cow::ContentKind::kWhole;
-  if (!own && whole && open.backing_id == 0 && !objects_->has_reflinks() && item.size >= kSparseFrom) {
+  if (!own && whole && open.backing_id == 0 && !objects_->has_reflinks() &&
+      item.size >= kSparseFrom) {
     return BecomeSparse(open, item);
   }
   if (!own || open.temporary) return ReplaceShared(open, item);
@@ -247,7 +259,8 @@ Status Filesystem::MakeOwn(OpenInode& open) {
     PX_ASSIGN(auto sparse, OpenSparse(open.node, own_fd.get(), cow::ObjectId{item.base}));
     return BeginLive(open, std::move(own_fd), object, std::move(sparse));
   }
-  // In passthrough the descriptor that the backing id stands for must stay; else one that can be written is needed.
+  // In passthrough the descriptor that the backing id stands for must stay; else one that can be
+  // written is needed.
   UniqueFd fd;
   if (open.backing_id != 0) {
     const WriterLock io(open.io);
@@ -258,7 +271,8 @@ Status Filesystem::MakeOwn(OpenInode& open) {
   return BeginLive(open, std::move(fd), object);
 }
 
-// The object is shared with other files or volumes: gives this inode one of its own with the same bytes.
+// The object is shared with other files or volumes: gives this inode one of its own with the same
+// bytes.
 Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   const cow::ObjectId old{item.object};
   const bool exchange = open.backing_id != 0 && !open.temporary;
@@ -284,8 +298,9 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     now.object = object.value;  // over the same base, where there is one
     PX_TRY(SaveInode(txn, open.node, now));
     if (exchange) {
-      // The kernel holds the physical file `old` for this inode: it stays with us, under the new id; the copy takes
-      // the old id for everybody else. Both have the same bytes now, so a crash before the commit is harmless.
+      // The kernel holds the physical file `old` for this inode: it stays with us, under the new
+      // id; the copy takes the old id for everybody else. Both have the same bytes now, so a crash
+      // before the commit is harmless.
       PX_TRY(objects_->Exchange(old, object));
       exchanged = true;
     }
@@ -343,7 +358,8 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
     if (!S_ISREG(item.mode)) return Fail(EINVAL);
     if (!in_place) {
-      if (item.content == cow::ContentKind::kSparse) PX_TRY(EraseRuns(txn, open.node, 0, ~uint64_t{0}));
+      if (item.content == cow::ContentKind::kSparse)
+        PX_TRY(EraseRuns(txn, open.node, 0, ~uint64_t{0}));
       PX_TRY(KeepVersion(txn, open.node, item, kKeepTruncated, &item));
       replacing = (item.flags & cow::kInodeHasVersions) != 0;
       PX_ASSIGN(object, txn.NewObject());
@@ -445,7 +461,8 @@ void Filesystem::Close(OpenInode& open) {
     return EraseInode(txn, open.node, item);
   });
   if (!removed) {
-    LogError("removing the unlinked inode {:x}: {}", open.node.ToFuse(), removed.error().ToString());
+    LogError("removing the unlinked inode {:x}: {}", open.node.ToFuse(),
+             removed.error().ToString());
     return;
   }
   if (item.nlink == 0) AddGhost(open.node, item);

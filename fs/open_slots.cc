@@ -20,7 +20,7 @@ Result<std::unique_ptr<OpenSlots>> OpenSlots::Open(const std::string& path,
                                                    std::vector<Entry>* left_over) {
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return FailErrno("open " + path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return FailErrno("stat " + path);
   std::unique_ptr<OpenSlots> slots(new OpenSlots(std::move(fd)));
   const size_t chunk_bytes = kChunkSlots * sizeof(Slot);
@@ -49,7 +49,8 @@ Status OpenSlots::MapChunk() {
   const size_t bytes = kChunkSlots * sizeof(Slot);
   const off_t offset = static_cast<off_t>(chunks_.size() * bytes);
   // Allocated, not only sized: a store into a hole of a full disk would be a SIGBUS.
-  if (const int error = ::posix_fallocate(fd_.get(), offset, static_cast<off_t>(bytes)); error != 0) {
+  if (const int error = ::posix_fallocate(fd_.get(), offset, static_cast<off_t>(bytes));
+      error != 0) {
     return Fail(error, "grow the table of open files");
   }
   void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), offset);

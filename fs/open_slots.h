@@ -1,9 +1,10 @@
 // OpenSlots: which inodes are open for writing, in a mapped file of the store.
 //
-// The kernel writes such files without the daemon (passthrough), so the tree's size and times of them are behind. A
-// slot is set before the open is answered and cleared once the tree has the final values, so that after a crash the
-// daemon knows whose true size it has to read back. The file survives a kill of the process; after a power cut its
-// slots are hints only (every use is checked against the tree).
+// The kernel writes such files without the daemon (passthrough), so the tree's size and times of
+// them are behind. A slot is set before the open is answered and cleared once the tree has the
+// final values, so that after a crash the daemon knows whose true size it has to read back. The
+// file survives a kill of the process; after a power cut its slots are hints only (every use is
+// checked against the tree).
 //
 // Thread safe.
 #pragma once
@@ -30,10 +31,12 @@ class OpenSlots {
     cow::ObjectId object;
     int64_t base_mtime_ns;  // the object file's mtime when it was opened
   };
-  static Result<std::unique_ptr<OpenSlots>> Open(const std::string& path, std::vector<Entry>* left_over);
+  static Result<std::unique_ptr<OpenSlots>> Open(const std::string& path,
+                                                 std::vector<Entry>* left_over);
   ~OpenSlots();
 
-  // Grows the file where it is full (ENOSPC, EIO). The slot is visible to a later Open when this returned.
+  // Grows the file where it is full (ENOSPC, EIO). The slot is visible to a later Open when this
+  // returned.
   Result<uint32_t> Set(const Entry& entry) PX_EXCLUDES(mutex_);
   void Clear(uint32_t slot) PX_EXCLUDES(mutex_);
   // Clears what an earlier process left, once it is in the tree. Before the first Set only.

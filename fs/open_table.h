@@ -1,14 +1,17 @@
-// OpenInode and OpenTable: what the daemon knows about the inodes that are open, and about nothing else.
+// OpenInode and OpenTable: what the daemon knows about the inodes that are open, and about nothing
+// else.
 //
-// The state machine of DESIGN §5: the kernel fixes an inode's I/O mode from its first open to its last release, so the
-// mode is chosen at the first open and every later open follows it.
+// The state machine of DESIGN §5: the kernel fixes an inode's I/O mode from its first open to its
+// last release, so the mode is chosen at the first open and every later open follows it.
 //
-//   Closed --open--> passthrough (the kernel reads and writes the object file itself, through one backing id)
+//   Closed --open--> passthrough (the kernel reads and writes the object file itself, through one
+//   backing id)
 //          --open--> cached      (every byte passes the daemon; the kernel caches pages)
 //
-// An inode that may be written *owns* its object: one reference, through unshared nodes. While it does, the object
-// file has the true size, blocks and mtime (`live`); the tree learns them at fsync, at the last writer's release and
-// from a timer. What an inode open only for reading reads may be shared, and become private or shared meanwhile.
+// An inode that may be written *owns* its object: one reference, through unshared nodes. While it
+// does, the object file has the true size, blocks and mtime (`live`); the tree learns them at
+// fsync, at the last writer's release and from a timer. What an inode open only for reading reads
+// may be shared, and become private or shared meanwhile.
 #pragma once
 
 #include <atomic>
@@ -32,22 +35,25 @@ struct OpenInode {
 
   const NodeKey node;
 
-  // Taken before the store's lock and before `io`. Held over a whole open, release or write-back of this inode.
+  // Taken before the store's lock and before `io`. Held over a whole open, release or write-back of
+  // this inode.
   Mutex mutex;
   uint32_t opens PX_GUARDED_BY(mutex) = 0;
   uint32_t writers PX_GUARDED_BY(mutex) = 0;
-  bool gone PX_GUARDED_BY(mutex) = false;  // no longer in the table: look again
-  int backing_id PX_GUARDED_BY(mutex) = 0;  // not 0: passthrough
+  bool gone PX_GUARDED_BY(mutex) = false;       // no longer in the table: look again
+  int backing_id PX_GUARDED_BY(mutex) = 0;      // not 0: passthrough
   bool temporary PX_GUARDED_BY(mutex) = false;  // `fd` is a nameless copy of the shared object
   std::optional<uint32_t> slot PX_GUARDED_BY(mutex);
-  bool replacing PX_GUARDED_BY(mutex) = false;  // an older version waits for this content to be complete
+  bool replacing PX_GUARDED_BY(mutex) =
+      false;  // an older version waits for this content to be complete
 
   // Innermost lock: shared to use the descriptor, exclusive to change what is below.
   mutable SharedMutex io;
   UniqueFd fd PX_GUARDED_BY(io);  // none: no data, reads as nothing
   cow::ObjectId object PX_GUARDED_BY(io);
-  std::unique_ptr<SparseFile> sparse PX_GUARDED_BY(io);  // over `fd` as its own object; always cached
-  bool live PX_GUARDED_BY(io) = false;           // owns its object; the file has the true size and times
+  std::unique_ptr<SparseFile> sparse
+      PX_GUARDED_BY(io);                // over `fd` as its own object; always cached
+  bool live PX_GUARDED_BY(io) = false;  // owns its object; the file has the true size and times
   int64_t base_mtime_ns PX_GUARDED_BY(io) = 0;  // the file's mtime when `live` began
 
   // A process that was being killed closed it: its content may end anywhere.

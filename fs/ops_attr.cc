@@ -14,7 +14,7 @@ cow::Time FromTimespec(const timespec& time) {
 }  // namespace
 
 Result<struct stat> Filesystem::GetAttr(NodeKey node) {
-  struct stat attr {};
+  struct stat attr{};
   const Status status = store_->View([&](cow::Reader& reader) -> Status {
     if (node.IsSnapshotsDir()) {
       PX_ASSIGN(attr, SnapshotsDirAttr(reader, node.volume));
@@ -41,7 +41,7 @@ Result<struct stat> Filesystem::SetAttr(NodeKey node, const struct stat& attr, i
     PX_TRY(TruncateTo(node, static_cast<uint64_t>(attr.st_size)));
   }
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
-  struct stat result {};
+  struct stat result{};
   const Status status = store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     const cow::Time now = Now();
@@ -72,14 +72,17 @@ Result<struct stat> Filesystem::SetAttr(NodeKey node, const struct stat& attr, i
       item.atime = FromTimespec(attr.st_atim);
     }
     const bool mtime = (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0;
-    if (mtime) item.mtime = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0 ? now : FromTimespec(attr.st_mtim);
+    if (mtime)
+      item.mtime = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0 ? now : FromTimespec(attr.st_mtim);
     // A file open for writing has its mtime in the object file.
     const auto open = mtime && S_ISREG(item.mode) ? table_.Find(node) : nullptr;
     if (open != nullptr) {
       const ReaderLock lock(open->io);
-      const timespec times[2] = {{0, UTIME_OMIT},
-                                 {static_cast<time_t>(item.mtime.sec), static_cast<long>(item.mtime.nsec)}};
-      if (open->live && ::futimens(open->fd.get(), times) != 0) return FailErrno("set times of an object");
+      const timespec times[2] = {
+          {0, UTIME_OMIT},
+          {static_cast<time_t>(item.mtime.sec), static_cast<long>(item.mtime.nsec)}};
+      if (open->live && ::futimens(open->fd.get(), times) != 0)
+        return FailErrno("set times of an object");
     }
     item.ctime = now;
     PX_TRY(SaveInode(txn, node, item));

@@ -89,16 +89,15 @@ Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t
   return entry;
 }
 
-Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name, std::string_view target,
-                                      const Caller& caller) {
+Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name,
+                                      std::string_view target, const Caller& caller) {
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
     PX_ASSIGN(const bool exists, Exists(txn, parent, name));
     if (exists) return Fail(EEXIST);
-    PX_ASSIGN(NewInode created,
-              PutNewInode(txn, parent, &parent_item, S_IFLNK | 0777, 0, caller));
+    PX_ASSIGN(NewInode created, PutNewInode(txn, parent, &parent_item, S_IFLNK | 0777, 0, caller));
     created.item.size = target.size();
     PX_TRY(SaveInode(txn, created.node, created.item));
     uint16_t chunk = 0;

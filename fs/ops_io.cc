@@ -1,4 +1,5 @@
-// read, write, fsync, fallocate, copy_file_range, lseek: what the kernel does not do itself in passthrough.
+// read, write, fsync, fallocate, copy_file_range, lseek: what the kernel does not do itself in
+// passthrough.
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <unistd.h>
@@ -38,7 +39,8 @@ Status Filesystem::KillPrivileges(NodeKey node) {
   bool needed = false;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, node));
-    needed = (item.mode & S_ISUID) != 0 || (item.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) ||
+    needed = (item.mode & S_ISUID) != 0 ||
+             (item.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) ||
              (item.flags & cow::kInodeHasXattrs) != 0;
     return {};
   }));
@@ -58,7 +60,8 @@ Status Filesystem::KillPrivileges(NodeKey node) {
   return {};
 }
 
-Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offset, bool kill_suidgid) {
+Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offset,
+                                 bool kill_suidgid) {
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
   if (kill_suidgid) PX_TRY(KillPrivileges(node));
@@ -142,7 +145,8 @@ Result<size_t> Filesystem::CopyRange(NodeKey from, off_t from_offset, NodeKey to
   }
   if (!in || !out) return FailErrno("duplicate a descriptor");
   if (sparse) return CopyThroughBuffer(from, from_offset, to, to_offset, length);
-  const ssize_t copied = ::copy_file_range(in.get(), &from_offset, out.get(), &to_offset, length, 0);
+  const ssize_t copied =
+      ::copy_file_range(in.get(), &from_offset, out.get(), &to_offset, length, 0);
   if (copied < 0) return FailErrno("copy between objects");
   return static_cast<size_t>(copied);
 }
@@ -154,7 +158,8 @@ Result<size_t> Filesystem::CopyThroughBuffer(NodeKey from, off_t from_offset, No
   size_t done = 0;
   while (done < length) {
     const size_t want = std::min(buffer.size(), length - done);
-    PX_ASSIGN(const size_t got, Read(from, {buffer.data(), want}, from_offset + static_cast<off_t>(done)));
+    PX_ASSIGN(const size_t got,
+              Read(from, {buffer.data(), want}, from_offset + static_cast<off_t>(done)));
     if (got == 0) break;
     const auto put = Write(to, {buffer.data(), got}, to_offset + static_cast<off_t>(done), false);
     if (!put && done == 0) return put;
@@ -173,9 +178,9 @@ Result<off_t> Filesystem::Seek(NodeKey node, off_t offset, int whence) {
   if (!open->fd) return Fail(ENXIO);
   const bool cached_writer = open->live && !open->passthrough;
   if (open->sparse != nullptr || cached_writer) {
-    // All data, as POSIX allows: the holes of a sparse file are spread over two objects, and what was stored through a
-    // mapping of a cached one is not in the object yet.
-    struct stat info {};
+    // All data, as POSIX allows: the holes of a sparse file are spread over two objects, and what
+    // was stored through a mapping of a cached one is not in the object yet.
+    struct stat info{};
     if (::fstat(open->fd.get(), &info) != 0) return FailErrno("stat of an object");
     if (offset >= info.st_size) return Fail(ENXIO);
     return whence == SEEK_DATA ? offset : info.st_size;

@@ -6,8 +6,8 @@
 namespace px::fs {
 namespace {
 
-// Directory positions: 1 and 2 stand after "." and "..", the others are the upper 62 bits of the last name's hash, so
-// that they survive any change of the directory and a restart of the daemon.
+// Directory positions: 1 and 2 stand after "." and "..", the others are the upper 62 bits of the
+// last name's hash, so that they survive any change of the directory and a restart of the daemon.
 constexpr off_t kAfterDot = 1, kAfterDotDot = 2;
 off_t PositionOf(uint64_t hash) { return static_cast<off_t>((hash >> 2) + 3); }
 uint64_t HashAfter(off_t position) { return (static_cast<uint64_t>(position) - 3 + 1) << 2; }

@@ -72,8 +72,10 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
       if (!source_dir && target_dir) return Fail(EISDIR);
       PX_ASSIGN(const cow::InodeItem target_item, LoadInode(txn, target_node));
       bool removed = true;
-      if (!target_dir && S_ISREG(target_item.mode) && target_item.nlink == 1 && !table_.Find(target_node)) {
-        // The usual way to replace a checkpoint: what it replaces stays until the new one is on disk.
+      if (!target_dir && S_ISREG(target_item.mode) && target_item.nlink == 1 &&
+          !table_.Find(target_node)) {
+        // The usual way to replace a checkpoint: what it replaces stays until the new one is on
+        // disk.
         PX_ASSIGN(cow::InodeItem source_item, LoadInode(txn, source_node));
         if (S_ISREG(source_item.mode)) {
           PX_TRY(KeepVersion(txn, source_node, target_item, kKeepRenamed, &source_item));

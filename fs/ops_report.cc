@@ -28,7 +28,8 @@ const char* TypeName(uint32_t mode) {
 
 // The cursor of a listing: its length in two bytes, then that many bytes; length 0 begins or ends.
 std::string LoadCursor(const px_ioc_text& text) {
-  const size_t size = static_cast<size_t>(text.cursor[0]) | static_cast<size_t>(text.cursor[1]) << 8;
+  const size_t size = static_cast<size_t>(text.cursor[0]) | static_cast<size_t>(text.cursor[1])
+                                                                << 8;
   if (size > sizeof text.cursor - 2) return {};
   return std::string(reinterpret_cast<const char*>(text.cursor) + 2, size);
 }
@@ -69,7 +70,8 @@ Result<Usage> Filesystem::MeasureUsage(NodeKey volume_root, const Caller& caller
       more = false;
       PX_TRY(reader.Scan(volume, from, {}, [&](std::string_view key, std::string_view value) {
         if (key[8] == static_cast<char>(cow::ItemType::kInode)) {
-          if (const auto item = cow::FromBytes<cow::InodeItem>(value)) inodes.emplace_back(key, *item);
+          if (const auto item = cow::FromBytes<cow::InodeItem>(value))
+            inodes.emplace_back(key, *item);
         }
         from.assign(key).push_back('\0');
         more = ++seen == kBatch;
@@ -89,7 +91,7 @@ Result<Usage> Filesystem::MeasureUsage(NodeKey volume_root, const Caller& caller
         uint64_t own_bytes = bytes;
         if (item.content == cow::ContentKind::kSparse) {
           PX_ASSIGN(const UniqueFd own, objects_->OpenObject(cow::ObjectId{item.object}, O_RDONLY));
-          struct stat info {};
+          struct stat info{};
           if (::fstat(own.get(), &info) != 0) return FailErrno("stat of an object");
           own_bytes = std::min(bytes, static_cast<uint64_t>(info.st_blocks) * 512);
         }
@@ -131,13 +133,30 @@ Result<std::string> Filesystem::PathIn(cow::Reader& reader, NodeKey node) {
   return path.empty() ? "." : path;
 }
 
+Result<std::vector<std::string>> Filesystem::AllPathsOf(cow::Reader& reader, NodeKey node) {
+  std::vector<std::pair<cow::Ino, std::string>> names;
+  PX_TRY(reader.Scan(node.volume, {}, {}, [&](std::string_view key, std::string_view value) {
+    if (key.size() < 18 || key[8] != static_cast<char>(cow::ItemType::kDentry)) return true;
+    const auto dentry = cow::FromBytes<cow::DentryItem>(value);
+    if (!dentry || dentry->volume != 0 || dentry->ino != node.ino.value) return true;
+    names.emplace_back(cow::Ino{cow::LoadBigEndian64(key.data())}, cow::DentryName(key.substr(9)));
+    return true;
+  }));
+  std::vector<std::string> paths;
+  for (const auto& [dir, name] : names) {
+    PX_ASSIGN(const std::string parent, PathIn(reader, {node.volume, dir}));
+    paths.push_back(parent == "." ? name : parent + "/" + name);
+  }
+  return paths;
+}
+
 namespace {
 
 // What a change of one item says, or nothing where another item's change says it.
 struct Description {
   std::string_view change;
-  cow::Ino ino;        // whose path is meant
-  std::string name;    // a dentry's name below that directory
+  cow::Ino ino;      // whose path is meant
+  std::string name;  // a dentry's name below that directory
   bool in_before = false;
 };
 
@@ -158,10 +177,10 @@ std::optional<Description> Describe(const Change& change) {
       before->gid == after->gid) {
     return std::nullopt;
   }
-  if (before->object == after->object && before->base == after->base && before->size == after->size &&
-      before->mode == after->mode && before->uid == after->uid && before->gid == after->gid &&
-      before->mtime.sec == after->mtime.sec && before->mtime.nsec == after->mtime.nsec &&
-      before->flags == after->flags) {
+  if (before->object == after->object && before->base == after->base &&
+      before->size == after->size && before->mode == after->mode && before->uid == after->uid &&
+      before->gid == after->gid && before->mtime.sec == after->mtime.sec &&
+      before->mtime.nsec == after->mtime.nsec && before->flags == after->flags) {
     return std::nullopt;  // only link counts or ctime
   }
   return Description{"modified", key->ino, {}, false};
@@ -193,22 +212,33 @@ Status Filesystem::Diff(NodeKey volume_root, px_ioc_text* text, const Caller& ca
       if (described) {
         const cow::VolumeId side = described->in_before ? volume : other;
         NodeKey node{side, described->ino};
-        auto path = PathIn(reader, node);
-        // Several names or a stale hint: the inode number still tells which file it is.
-        if (!path) path = "inode " + std::to_string(described->ino.value);
-        Json line;
+        const auto path = PathIn(reader, node);
+        std::vector<std::string> paths;
         if (!described->name.empty()) {
           const auto dentry = LoadDentry(reader, node, described->name);
           if (dentry) node = Target(node, *dentry);
-          *path = *path == "." ? described->name : *path + "/" + described->name;
+          const std::string dir = path ? *path : "inode " + std::to_string(described->ino.value);
+          paths.push_back(dir == "." ? described->name : dir + "/" + described->name);
+        } else if (path) {
+          paths.push_back(*path);
         }
-        line["path"] = *path;
-        line["change"] = described->change;
-        if (const auto item = LoadInode(reader, node)) {
-          line["type"] = TypeName(item->mode);
-          line["size"] = item->size;
+        const auto item = LoadInode(reader, node);
+        // The hint names one place only: with several links, or a stale hint, the volume is
+        // searched.
+        const bool several = item && S_ISREG(item->mode) && item->nlink > 1;
+        if (described->name.empty() && (several || !path)) {
+          PX_ASSIGN(paths, AllPathsOf(reader, node));
         }
-        if (!Append(text, Line(line))) {
+        std::string lines;
+        for (const std::string& one : paths) {
+          Json line{{"path", one}, {"change", described->change}};
+          if (item) {
+            line["type"] = TypeName(item->mode);
+            line["size"] = item->size;
+          }
+          lines += Line(line);
+        }
+        if (!Append(text, lines)) {
           cursor = last;
           break;
         }
@@ -256,8 +286,11 @@ Status Filesystem::ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& cal
           path.erase(0, top->size() + 1);
         }
       }
-      Json line{{"path", path}, {"volume", id.value}, {"created_ns", attributes.created_ns},
-                {"readonly", attributes.readonly()}, {"snapshots", Json::array()}};
+      Json line{{"path", path},
+                {"volume", id.value},
+                {"created_ns", attributes.created_ns},
+                {"readonly", attributes.readonly()},
+                {"snapshots", Json::array()}};
       PX_ASSIGN(const auto snapshots, SnapshotsOf(reader, id));
       for (const SnapshotName& snapshot : snapshots) line["snapshots"].push_back(snapshot.name);
       if (!Append(text, Line(line))) {

@@ -24,7 +24,8 @@ Status CheckName(const std::string& name) {
 
 }  // namespace
 
-Status Filesystem::CheckAccess(cow::Reader& reader, NodeKey dir, unsigned want, const Caller& caller) {
+Status Filesystem::CheckAccess(cow::Reader& reader, NodeKey dir, unsigned want,
+                               const Caller& caller) {
   if (caller.uid == 0) return {};
   PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, dir));
   const auto in_group = [&caller](gid_t gid) {
@@ -68,14 +69,17 @@ Result<px_ioc_token> Filesystem::IssueToken(NodeKey volume_root, const Caller& c
   if (!volume_root.IsVolumeRoot() || volume_root.volume == cow::kRootVolume) {
     return Fail(EINVAL, "not the root of a volume");
   }
-  PX_TRY(store_->View([&](cow::Reader& reader) { return CheckOwner(reader, volume_root.volume, caller); }));
+  PX_TRY(store_->View(
+      [&](cow::Reader& reader) { return CheckOwner(reader, volume_root.volume, caller); }));
   px_ioc_token token{};
   if (::getrandom(token.bytes, sizeof token.bytes, 0) != static_cast<ssize_t>(sizeof token.bytes)) {
     return FailErrno("get random bytes");
   }
   const timespec now = clock_->Now();
   const MutexLock lock(tokens_mutex_);
-  std::erase_if(tokens_, [&](const auto& old) { return old.second.issued.tv_sec + kTokenSeconds < now.tv_sec; });
+  std::erase_if(tokens_, [&](const auto& old) {
+    return old.second.issued.tv_sec + kTokenSeconds < now.tv_sec;
+  });
   tokens_[std::string(reinterpret_cast<const char*>(token.bytes), sizeof token.bytes)] =
       Token{volume_root.volume, caller.uid, now};
   return token;
@@ -144,8 +148,9 @@ Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string
   return volume;
 }
 
-// Stores through a shared mapping of a cached file are in the kernel's pages only: has them written. Before the gate is
-// closed, since a request that waits at the gate may be what the kernel waits for.
+// Stores through a shared mapping of a cached file are in the kernel's pages only: has them
+// written. Before the gate is closed, since a request that waits at the gate may be what the kernel
+// waits for.
 void Filesystem::FlushMappings(cow::VolumeId volume) {
   for (const auto& open : table_.OfVolume(volume)) {
     bool cached = false;
@@ -173,7 +178,8 @@ Result<std::vector<Filesystem::LiveCopy>> Filesystem::CopyLive(cow::VolumeId vol
     if (::fstat(open->fd.get(), &copy.attr) != 0) return FailErrno("stat of an object");
     const auto size = static_cast<uint64_t>(copy.attr.st_size);
     if (open->sparse != nullptr) {
-      // The runs first: what becomes own after this is copied too, perhaps, but then nothing says so.
+      // The runs first: what becomes own after this is copied too, perhaps, but then nothing says
+      // so.
       copy.base = open->sparse->base_object();
       copy.runs = open->sparse->Runs();
       copy.attr.st_blocks = (copy.attr.st_size + 511) / 512;
@@ -193,16 +199,18 @@ bool Filesystem::StillSame(const std::vector<LiveCopy>& copies) const {
     const auto open = table_.Find(copy.node);
     if (open == nullptr) continue;
     const ReaderLock io(open->io);
-    struct stat now {};
+    struct stat now{};
     if (!open->live || ::fstat(open->fd.get(), &now) != 0) continue;
-    const bool same = now.st_size == copy.attr.st_size && now.st_ctim.tv_sec == copy.attr.st_ctim.tv_sec &&
+    const bool same = now.st_size == copy.attr.st_size &&
+                      now.st_ctim.tv_sec == copy.attr.st_ctim.tv_sec &&
                       now.st_ctim.tv_nsec == copy.attr.st_ctim.tv_nsec;
     if (!same) return !objects_->has_reflinks() && bytes > kCheapCopy;
   }
   return true;
 }
 
-Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone, std::vector<LiveCopy>* copies) {
+Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone,
+                                 std::vector<LiveCopy>* copies) {
   for (LiveCopy& copy : *copies) {
     const NodeKey node{clone, copy.node.ino};
     auto item = LoadInode(txn, node);
@@ -250,7 +258,8 @@ Result<cow::VolumeId> Filesystem::CloneInto(
   const WriterLock freeze(state->freeze);
   if (state->dropped) return Fail(ESTALE);
   PX_ASSIGN(std::vector<LiveCopy> copies, CopyLive(source));
-  // Passthrough writes cannot be held off: if one came between two copies, take them again, as long as that is cheap.
+  // Passthrough writes cannot be held off: if one came between two copies, take them again, as long
+  // as that is cheap.
   for (int again = 0; again < kCopyAgain && copies.size() > 1 && !StillSame(copies); ++again) {
     PX_ASSIGN(copies, CopyLive(source));
   }
@@ -276,14 +285,15 @@ Result<cow::VolumeId> Filesystem::CloneVolume(NodeKey parent, const std::string&
   attributes.name = name;
   const cow::Time now = Now();
   attributes.created_ns = now.sec * 1'000'000'000 + now.nsec;
-  PX_ASSIGN(const cow::VolumeId clone,
-            CloneInto(source_volume, attributes, [&](cow::Txn& txn, cow::VolumeId volume) -> Status {
-              PX_TRY(AttachVolume(txn, parent, name, volume, caller));
-              const NodeKey root{volume, cow::kRootIno};
-              PX_ASSIGN(cow::InodeItem item, LoadInode(txn, root));
-              item.parent = parent.ino.value;
-              return SaveInode(txn, root, item);
-            }));
+  PX_ASSIGN(
+      const cow::VolumeId clone,
+      CloneInto(source_volume, attributes, [&](cow::Txn& txn, cow::VolumeId volume) -> Status {
+        PX_TRY(AttachVolume(txn, parent, name, volume, caller));
+        const NodeKey root{volume, cow::kRootIno};
+        PX_ASSIGN(cow::InodeItem item, LoadInode(txn, root));
+        item.parent = parent.ino.value;
+        return SaveInode(txn, root, item);
+      }));
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
   kernel_->InvalidateEntry(parent, name);
   kernel_->InvalidateData(parent);
@@ -320,19 +330,20 @@ Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const 
   attributes.name = name;
   const cow::Time now = Now();
   attributes.created_ns = now.sec * 1'000'000'000 + now.nsec;
-  PX_TRY(CloneInto(volume_root.volume, attributes, [&](cow::Txn& txn, cow::VolumeId volume) -> Status {
-    PX_TRY(CheckOwner(txn, volume_root.volume, caller));
-    PX_ASSIGN(const cow::Volume source, txn.GetVolume(volume_root.volume));
-    PX_ASSIGN(const VolumeAttributes of_source, VolumeAttributes::Parse(source.attributes));
-    if (of_source.snapshot()) return Fail(EINVAL, "a snapshot has no snapshots");
-    PX_ASSIGN(const bool exists, Exists(txn, index, name));
-    if (exists) return Fail(EEXIST);
-    cow::DentryItem dentry;
-    dentry.ino = cow::kRootIno.value;
-    dentry.volume = volume.value;
-    dentry.type = DT_DIR;
-    return txn.Put(index.volume, cow::DentryKey(index.ino, name), cow::AsBytes(dentry));
-  }));
+  PX_TRY(
+      CloneInto(volume_root.volume, attributes, [&](cow::Txn& txn, cow::VolumeId volume) -> Status {
+        PX_TRY(CheckOwner(txn, volume_root.volume, caller));
+        PX_ASSIGN(const cow::Volume source, txn.GetVolume(volume_root.volume));
+        PX_ASSIGN(const VolumeAttributes of_source, VolumeAttributes::Parse(source.attributes));
+        if (of_source.snapshot()) return Fail(EINVAL, "a snapshot has no snapshots");
+        PX_ASSIGN(const bool exists, Exists(txn, index, name));
+        if (exists) return Fail(EEXIST);
+        cow::DentryItem dentry;
+        dentry.ino = cow::kRootIno.value;
+        dentry.volume = volume.value;
+        dentry.type = DT_DIR;
+        return txn.Put(index.volume, cow::DentryKey(index.ino, name), cow::AsBytes(dentry));
+      }));
   const NodeKey dir{volume_root.volume, cow::kSnapshotsIno};
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
   kernel_->InvalidateEntry(dir, name);
@@ -347,7 +358,8 @@ void Filesystem::MarkDropped(cow::VolumeId volume) {
   state->dropped = true;
 }
 
-Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name, const Caller& caller) {
+Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name,
+                                const Caller& caller) {
   if (!volume_root.IsVolumeRoot() || volume_root.volume == cow::kRootVolume) {
     return Fail(EINVAL, "not the root of a volume");
   }
@@ -400,7 +412,8 @@ Status Filesystem::DropVolume(NodeKey parent, const std::string& name, const Cal
       PX_ASSIGN(snapshots, SnapshotsOf(txn, volume));
       snapshots.push_back({"", volume});
       for (const SnapshotName& one : snapshots) {
-        if (!table_.OfVolume(one.volume).empty()) return Fail(EBUSY, "a file of the volume is open");
+        if (!table_.OfVolume(one.volume).empty())
+          return Fail(EBUSY, "a file of the volume is open");
         PX_TRY(txn.DropVolume(one.volume));
         if (one.name.empty()) continue;
         PX_TRY(txn.Erase(cow::kRootVolume, cow::DentryKey(SnapshotIndexDir(volume), one.name)));

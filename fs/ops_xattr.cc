@@ -15,8 +15,8 @@ constexpr size_t kMaxXattrSize = 65536;
 constexpr char kVirtualPrefix[] = "user.px.";
 
 bool IsKnownNamespace(std::string_view name) {
-  return name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.") ||
-         name == kAccessAclName || name == kDefaultAclName;
+  return name.starts_with("user.") || name.starts_with("trusted.") ||
+         name.starts_with("security.") || name == kAccessAclName || name == kDefaultAclName;
 }
 
 std::string XattrEnd(cow::Ino ino, std::string_view name) {
@@ -29,7 +29,8 @@ std::string XattrEnd(cow::Ino ino, std::string_view name) {
 
 }  // namespace
 
-Result<std::string> Filesystem::LoadXattr(cow::Reader& reader, NodeKey node, std::string_view name) {
+Result<std::string> Filesystem::LoadXattr(cow::Reader& reader, NodeKey node,
+                                          std::string_view name) {
   std::string value;
   bool found = false;
   PX_TRY(reader.Scan(node.volume, cow::XattrKey(node.ino, name, 0), XattrEnd(node.ino, name),

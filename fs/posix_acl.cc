@@ -91,8 +91,8 @@ bool PosixAcl::Grants(uid_t uid, const std::function<bool(gid_t)>& in_group, uid
   }
   bool member = false;
   for (const Entry& entry : entries_) {
-    const bool matches = (entry.tag == kGroupObj && in_group(group)) ||
-                         (entry.tag == kGroup && in_group(entry.id));
+    const bool matches =
+        (entry.tag == kGroupObj && in_group(group)) || (entry.tag == kGroup && in_group(entry.id));
     if (!matches) continue;
     member = true;
     if (allows(entry.perm & limit)) return true;

@@ -1,4 +1,5 @@
-// Sparse files in the tree: making them, their extent items, and back to whole ones (see sparse_file.h).
+// Sparse files in the tree: making them, their extent items, and back to whole ones (see
+// sparse_file.h).
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -52,7 +53,8 @@ Status Filesystem::PutRuns(cow::Txn& txn, NodeKey node, std::span<const SparseFi
   return {};
 }
 
-Result<std::unique_ptr<SparseFile>> Filesystem::OpenSparse(NodeKey node, int own, cow::ObjectId base) {
+Result<std::unique_ptr<SparseFile>> Filesystem::OpenSparse(NodeKey node, int own,
+                                                           cow::ObjectId base) {
   std::vector<SparseFile::Run> runs;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(runs, LoadRuns(reader, node));
@@ -62,7 +64,8 @@ Result<std::unique_ptr<SparseFile>> Filesystem::OpenSparse(NodeKey node, int own
   return SparseFile::Open(own, std::move(base_fd), base, runs);
 }
 
-// The inode's object is shared, large, and cannot be reflinked: it becomes the base of a new, empty own object.
+// The inode's object is shared, large, and cannot be reflinked: it becomes the base of a new, empty
+// own object.
 Status Filesystem::BecomeSparse(OpenInode& open, const cow::InodeItem& item) {
   const cow::ObjectId base{item.object};
   PX_ASSIGN(UniqueFd base_fd, objects_->OpenObject(base, O_RDONLY));
@@ -72,7 +75,8 @@ Status Filesystem::BecomeSparse(OpenInode& open, const cow::InodeItem& item) {
     PX_ASSIGN(cow::InodeItem now, LoadInode(txn, open.node));
     PX_ASSIGN(object, txn.NewObject());
     PX_ASSIGN(own, objects_->Take(object));
-    if (::ftruncate(own.get(), static_cast<off_t>(now.size)) != 0) return FailErrno("size an object");
+    if (::ftruncate(own.get(), static_cast<off_t>(now.size)) != 0)
+      return FailErrno("size an object");
     now.base = base.value;
     now.object = object.value;
     now.content = cow::ContentKind::kSparse;
@@ -92,7 +96,8 @@ Status Filesystem::SaveRuns(OpenInode& open) {
   }
   size_t done = 0;
   while (done < runs.size()) {
-    const std::span<const SparseFile::Run> some(runs.data() + done, std::min(kRunsAtOnce, runs.size() - done));
+    const std::span<const SparseFile::Run> some(runs.data() + done,
+                                                std::min(kRunsAtOnce, runs.size() - done));
     const Status saved = store_->Update([&](cow::Txn& txn) -> Status {
       for (const SparseFile::Run& run : some) {
         PX_TRY(EraseRuns(txn, open.node, run.offset, run.offset + run.length));

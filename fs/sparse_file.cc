@@ -40,19 +40,21 @@ Result<size_t> WriteFully(int fd, std::string_view data, uint64_t offset) {
 }
 
 Result<uint64_t> SizeOf(int fd) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) return FailErrno("stat of an object");
   return static_cast<uint64_t>(info.st_size);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<SparseFile>> SparseFile::Open(int own, UniqueFd base, cow::ObjectId base_object,
+Result<std::unique_ptr<SparseFile>> SparseFile::Open(int own, UniqueFd base,
+                                                     cow::ObjectId base_object,
                                                      std::span<const Run> runs) {
   PX_ASSIGN(const uint64_t base_size, SizeOf(base.get()));
   std::unique_ptr<SparseFile> file(new SparseFile(own, std::move(base), base_object, base_size));
   const MutexLock lock(file->mutex_);
-  for (const Run& run : runs) file->MarkOwn(run.offset / kBlock, (run.offset + run.length + kBlock - 1) / kBlock);
+  for (const Run& run : runs)
+    file->MarkOwn(run.offset / kBlock, (run.offset + run.length + kBlock - 1) / kBlock);
   file->changed_.clear();
   return file;
 }
@@ -72,7 +74,8 @@ bool SparseFile::AllOwn(uint64_t first, uint64_t end) const {
 void SparseFile::MarkOwn(uint64_t first, uint64_t end) {
   end = std::min(end, blocks_);
   if (first >= end) return;
-  for (uint64_t block = first; block < end; ++block) bits_[block / 64] |= uint64_t{1} << (block % 64);
+  for (uint64_t block = first; block < end; ++block)
+    bits_[block / 64] |= uint64_t{1} << (block % 64);
   // Writes in sequence make one entry.
   if (!changed_.empty() && changed_.back().offset + changed_.back().length == first * kBlock) {
     changed_.back().length += (end - first) * kBlock;
@@ -234,7 +237,8 @@ std::vector<SparseFile::Run> SparseFile::Runs() const {
 
 std::vector<SparseFile::Run> SparseFile::TakeChanged() {
   const MutexLock lock(mutex_);
-  std::sort(changed_.begin(), changed_.end(), [](const Run& a, const Run& b) { return a.offset < b.offset; });
+  std::sort(changed_.begin(), changed_.end(),
+            [](const Run& a, const Run& b) { return a.offset < b.offset; });
   std::vector<Run> runs;
   for (const Run& change : changed_) {
     if (!runs.empty() && change.offset < runs.back().offset + runs.back().length) continue;

@@ -1,13 +1,15 @@
-// SparseFile: block-granular copy-on-write of one file where the store's filesystem has no reflinks.
+// SparseFile: block-granular copy-on-write of one file where the store's filesystem has no
+// reflinks.
 //
-// The file's bytes are in two objects: `own`, which only this inode names and which has the file's true size, and
-// `base`, which others share and nobody writes. A map of 4 KiB blocks says which of them are own; all others, up to the
-// base's size, are the base's; behind it everything is own. The first byte written into a shared file of any size
-// costs one block.
+// The file's bytes are in two objects: `own`, which only this inode names and which has the file's
+// true size, and `base`, which others share and nobody writes. A map of 4 KiB blocks says which of
+// them are own; all others, up to the base's size, are the base's; behind it everything is own. The
+// first byte written into a shared file of any size costs one block.
 //
-// The map is kept in the tree as extent items (cow/items.h). Blocks that became own by a write are also data in the own
-// object, so after a crash its data ranges complete the map; blocks that became own as holes (truncate, punch) are
-// not, so their change is put into the tree before it is answered: such calls say so by `*must_save`.
+// The map is kept in the tree as extent items (cow/items.h). Blocks that became own by a write are
+// also data in the own object, so after a crash its data ranges complete the map; blocks that
+// became own as holes (truncate, punch) are not, so their change is put into the tree before it is
+// answered: such calls say so by `*must_save`.
 //
 // Thread safe: one mutex serialises whoever makes blocks own, readers take it for the map only.
 #pragma once
@@ -41,7 +43,8 @@ class SparseFile {
                                                   std::span<const Run> runs);
 
   cow::ObjectId base_object() const { return base_object_; }
-  // The base's file was exchanged for another with the same bytes. Nobody else may be using this file.
+  // The base's file was exchanged for another with the same bytes. Nobody else may be using this
+  // file.
   void ReplaceBase(UniqueFd base) { base_ = std::move(base); }
 
   // Makes the base's bytes survive power loss.
@@ -64,8 +67,12 @@ class SparseFile {
 
  private:
   SparseFile(int own, UniqueFd base, cow::ObjectId base_object, uint64_t base_size)
-      : own_(own), base_(std::move(base)), base_object_(base_object), base_size_(base_size),
-        blocks_((base_size + kBlock - 1) / kBlock), bits_((blocks_ + 63) / 64) {}
+      : own_(own),
+        base_(std::move(base)),
+        base_object_(base_object),
+        base_size_(base_size),
+        blocks_((base_size + kBlock - 1) / kBlock),
+        bits_((blocks_ + 63) / 64) {}
 
   bool IsOwn(uint64_t block) const PX_REQUIRES(mutex_) {
     return block >= blocks_ || (bits_[block / 64] >> (block % 64) & 1) != 0;

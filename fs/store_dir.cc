@@ -29,8 +29,9 @@ std::string ReadAll(int fd) {
 }
 
 bool IsOurs(const std::string& name) {
-  for (const char* known : {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "objects",
-                            "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm", "px-fs.log"}) {
+  for (const char* known :
+       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "objects",
+        "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm", "px-fs.log"}) {
     if (name == known) return true;
   }
   return false;
@@ -42,17 +43,20 @@ Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
   std::error_code error;
   if (create && !std::filesystem::exists(path, error)) {
     std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
-    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return FailErrno("create store " + path);
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+      return FailErrno("create store " + path);
   }
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) return FailErrno("store " + path);
   if (!S_ISDIR(info.st_mode)) return Fail(ENOTDIR, "store " + path);
   const bool has_format = ::access((path + "/format").c_str(), F_OK) == 0;
-  if (!has_format && !create) return Fail(ENOENT, path + " is not a px store (it has no file 'format')");
+  if (!has_format && !create)
+    return Fail(ENOENT, path + " is not a px store (it has no file 'format')");
   if (!has_format) {
     for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
       if (!IsOurs(entry.path().filename())) {
-        return Fail(ENOTEMPTY, path + " has other files in it (" + entry.path().filename().string() +
+        return Fail(ENOTEMPTY, path + " has other files in it (" +
+                                   entry.path().filename().string() +
                                    "): name an empty directory for a new store");
       }
     }
@@ -79,8 +83,8 @@ Status StoreDir::CheckFormat(bool create) const {
   }
   if (version > kStoreVersion) {
     return Fail(EPROTONOSUPPORT,
-                fmt::format("store {} has format {}, this px-fs knows up to {}: use a newer px-fs", path_,
-                            version, kStoreVersion));
+                fmt::format("store {} has format {}, this px-fs knows up to {}: use a newer px-fs",
+                            path_, version, kStoreVersion));
   }
   return {};
 }
@@ -131,7 +135,7 @@ Result<Filesystem::Parts> StoreDir::OpenParts() const {
 }
 
 bool StoreDir::IsStacked() const {
-  struct statfs info {};
+  struct statfs info{};
   return ::statfs(path_.c_str(), &info) == 0 && static_cast<long>(info.f_type) == kOverlayMagic;
 }
 

@@ -1,4 +1,5 @@
-// StoreDir: the directory a store lives in: its format file, its lock, and the parts opened from it.
+// StoreDir: the directory a store lives in: its format file, its lock, and the parts opened from
+// it.
 //
 //   STORE/format      "px-store VERSION" and "uuid …", one a line
 //   STORE/lock        held (flock) by the one daemon; names its pid and mount while it is
@@ -17,16 +18,18 @@ inline constexpr int kStoreVersion = 1;
 
 class StoreDir {
  public:
-  // Makes the store where `create` is set and there is none (the directory may exist, empty or with an unfinished
-  // store in it). EBUSY if another process has it open, with that process named in the context; ENOENT no store there;
-  // EPROTONOSUPPORT a store of a newer format; ENOTEMPTY `create` in a directory with other things in it.
+  // Makes the store where `create` is set and there is none (the directory may exist, empty or with
+  // an unfinished store in it). EBUSY if another process has it open, with that process named in
+  // the context; ENOENT no store there; EPROTONOSUPPORT a store of a newer format; ENOTEMPTY
+  // `create` in a directory with other things in it.
   static Result<StoreDir> Open(const std::string& path, bool create);
 
   // Writes who holds the lock, for the message that others get.
   Status Announce(const std::string& mountpoint) const;
   Result<Filesystem::Parts> OpenParts() const;
   const std::string& path() const { return path_; }
-  // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to be told.
+  // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to
+  // be told.
   bool IsStacked() const;
 
  private:

@@ -1,7 +1,8 @@
-// Truncate-safe replace: torch.save, Keras .keras and .h5 truncate the good checkpoint and write over it without fsync; others
-// rename a new file over it, without fsync too. A job killed in that window, or a power cut before the data is on disk,
-// loses both versions elsewhere. Here the old content stays, as a version of the file, until the new one was closed by
-// a process that was not being killed and is on disk.
+// Truncate-safe replace: torch.save, Keras .keras and .h5 truncate the good checkpoint and write
+// over it without fsync; others rename a new file over it, without fsync too. A job killed in that
+// window, or a power cut before the data is on disk, loses both versions elsewhere. Here the old
+// content stays, as a version of the file, until the new one was closed by a process that was not
+// being killed and is on disk.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -40,10 +41,12 @@ Result<std::vector<KeptVersion>> LoadVersions(cow::Reader& reader, NodeKey node)
 
 }  // namespace
 
-// Inside the transaction that takes `old`'s content away from its file: makes it a version of `node`.
-Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem& old, uint64_t at_least,
-                               cow::InodeItem* item) {
-  // With a version there already, the present content never became complete: the older one is the good one.
+// Inside the transaction that takes `old`'s content away from its file: makes it a version of
+// `node`.
+Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem& old,
+                               uint64_t at_least, cow::InodeItem* item) {
+  // With a version there already, the present content never became complete: the older one is the
+  // good one.
   if ((old.flags & cow::kInodeHasVersions) != 0 && old.object == item->object) return {};
   if (old.content != cow::ContentKind::kWhole || old.size < at_least || old.object == 0) return {};
   cow::VersionItem version;
@@ -103,7 +106,8 @@ Status Filesystem::Settle(const Replaced& replaced) {
   PX_TRY(store_->Sync());
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, replaced.node));
-    if (item.object != replaced.object.value || (item.flags & cow::kInodeHasVersions) == 0) return {};
+    if (item.object != replaced.object.value || (item.flags & cow::kInodeHasVersions) == 0)
+      return {};
     PX_TRY(EraseVersions(txn, replaced.node, &item));
     return SaveInode(txn, replaced.node, item);
   }));
@@ -131,12 +135,13 @@ Status Filesystem::ListVersions(NodeKey dir, px_ioc_text* text, const Caller& ca
     PX_ASSIGN(const NodeKey node, OwnedFile(reader, dir, name, caller));
     PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(reader, node));
     for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
-      const std::string line = nlohmann::ordered_json{{"version", version->seq},
-                                                      {"size", version->item.size},
-                                                      {"mtime_ns", Nanoseconds(version->item.mtime)},
-                                                      {"replaced_ns", Nanoseconds(version->item.replaced)}}
-                                   .dump() +
-                               "\n";
+      const std::string line =
+          nlohmann::ordered_json{{"version", version->seq},
+                                 {"size", version->item.size},
+                                 {"mtime_ns", Nanoseconds(version->item.mtime)},
+                                 {"replaced_ns", Nanoseconds(version->item.replaced)}}
+              .dump() +
+          "\n";
       if (text->length + line.size() > PX_TEXT_MAX) break;  // hundreds: the newest are what matters
       std::memcpy(text->text + text->length, line.data(), line.size());
       text->length += static_cast<uint32_t>(line.size());
@@ -163,7 +168,8 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
       if (version == 0 || kept.seq == version) wanted = &kept;
     }
     if (wanted == nullptr) return Fail(ENOENT, "no such version is kept");
-    if (item.content == cow::ContentKind::kSparse) return Fail(EOPNOTSUPP, "the file is sparse over a shared one");
+    if (item.content == cow::ContentKind::kSparse)
+      return Fail(EOPNOTSUPP, "the file is sparse over a shared one");
     cow::VersionItem present;
     present.object = item.object;
     present.size = item.size;
@@ -171,7 +177,8 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     present.replaced = Now();
     present.content = item.content;
     // The present content first: so no object is without a name for a moment.
-    PX_TRY(txn.Put(node.volume, cow::VersionKey(node.ino, static_cast<uint64_t>(Nanoseconds(present.replaced))),
+    PX_TRY(txn.Put(node.volume,
+                   cow::VersionKey(node.ino, static_cast<uint64_t>(Nanoseconds(present.replaced))),
                    cow::AsBytes(present)));
     item.object = wanted->item.object;
     item.size = wanted->item.size;

@@ -10,13 +10,14 @@
 
 namespace px::fs {
 
-// Bytes: 0 format (4, now 1), 4 flags (4), 8 parent_dir (8), 16 created_ns (8), 24 parent_volume (4), 28 name.
+// Bytes: 0 format (4, now 1), 4 flags (4), 8 parent_dir (8), 16 created_ns (8), 24 parent_volume
+// (4), 28 name.
 struct VolumeAttributes {
-  uint32_t flags = 0;          // PX_VOLUME_*
-  cow::Ino parent_dir;         // where its dentry is, in the root volume
-  int64_t created_ns = 0;      // since 1970
+  uint32_t flags = 0;           // PX_VOLUME_*
+  cow::Ino parent_dir;          // where its dentry is, in the root volume
+  int64_t created_ns = 0;       // since 1970
   cow::VolumeId parent_volume;  // of a snapshot: the volume it was taken of
-  std::string name;            // of its dentry
+  std::string name;             // of its dentry
 
   std::string Serialize() const;
   // EUCLEAN if it is not the form above.

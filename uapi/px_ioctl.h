@@ -1,8 +1,8 @@
 /* px_ioctl.h: the control interface of a mounted px filesystem, as ioctls on its files.
  *
- * Plain C, no dependency: px-fs and px-launch use it, and so may any program, also inside a container
- * that sees only the mount. Every call checks the uid, gid and groups of the caller. All strings are
- * NUL-terminated, all unused bytes zero (EINVAL if not), sizes are bytes.
+ * Plain C, no dependency: px-fs and px-launch use it, and so may any program, also inside a
+ * container that sees only the mount. Every call checks the uid, gid and groups of the caller. All
+ * strings are NUL-terminated, all unused bytes zero (EINVAL if not), sizes are bytes.
  *
  * Errors common to all: ENOTTY not a px filesystem (or too old for that call), EINVAL malformed
  * argument, EACCES/EPERM not allowed, EROFS read-only volume or mount, EIO see the daemon's log.
@@ -24,10 +24,10 @@ struct px_ioc_name {
 
 /* What a file belongs to. */
 struct px_ioc_info {
-  __u32 abi;    /* 1 */
-  __u32 volume; /* 0: the root volume, which holds USER/PROJECT/... */
-  __u64 ino;    /* within the volume; 1 is its root */
-  __u32 flags;  /* PX_VOLUME_* */
+  __u32 abi;           /* 1 */
+  __u32 volume;        /* 0: the root volume, which holds USER/PROJECT/... */
+  __u64 ino;           /* within the volume; 1 is its root */
+  __u32 flags;         /* PX_VOLUME_* */
   __u32 parent_volume; /* a snapshot's volume; else 0 */
   __s64 created_ns;    /* since 1970, UTC */
 };
@@ -42,7 +42,7 @@ struct px_ioc_token {
 
 struct px_ioc_clone {
   struct px_ioc_token source;
-  __u32 flags; /* PX_VOLUME_READONLY or 0 */
+  __u32 flags;  /* PX_VOLUME_READONLY or 0 */
   __u32 volume; /* out: the new volume */
   char name[PX_NAME_MAX + 1];
 };
@@ -79,8 +79,8 @@ struct px_ioc_restore {
  * (EXDEV: volumes do not nest). EEXIST if the name is taken. */
 #define PX_IOC_CREATE _IOW(PX_IOC_MAGIC, 3, struct px_ioc_name)
 #define PX_IOC_CLONE _IOWR(PX_IOC_MAGIC, 4, struct px_ioc_clone)
-/* On the parent directory: drops the volume `name` whole, snapshots included. ENOENT, ENOTDIR (not a
- * volume), EBUSY (a file in it is open). By the volume's owner or root. */
+/* On the parent directory: drops the volume `name` whole, snapshots included. ENOENT, ENOTDIR (not
+ * a volume), EBUSY (a file in it is open). By the volume's owner or root. */
 #define PX_IOC_DROP _IOW(PX_IOC_MAGIC, 5, struct px_ioc_name)
 /* On a volume's root directory: makes .snapshots/NAME; EEXIST. Drops it; ENOENT. */
 #define PX_IOC_SNAPSHOT _IOW(PX_IOC_MAGIC, 6, struct px_ioc_name)
@@ -95,11 +95,13 @@ struct px_ioc_restore {
 /* On any directory: every volume at or below it, one JSON object a line:
  * {"path":…,"volume":…,"created":…,"readonly":…,"snapshots":[…]}. */
 #define PX_IOC_LIST _IOWR(PX_IOC_MAGIC, 11, struct px_ioc_text)
-/* On the directory of a file whose name is in `text` (NUL-terminated): its kept versions, newest first, one JSON
- * object a line: {"version":...,"size":...,"mtime_ns":...,"replaced_ns":...}. By the file's owner or root. */
+/* On the directory of a file whose name is in `text` (NUL-terminated): its kept versions, newest
+ * first, one JSON object a line: {"version":...,"size":...,"mtime_ns":...,"replaced_ns":...}. By
+ * the file's owner or root. */
 #define PX_IOC_VERSIONS _IOWR(PX_IOC_MAGIC, 12, struct px_ioc_text)
-/* On the directory of the file: exchanges its content with that of a kept version, which then holds what the file had.
- * ENOENT no such version, EBUSY the file is open. By the file's owner or root. */
+/* On the directory of the file: exchanges its content with that of a kept version, which then holds
+ * what the file had. ENOENT no such version, EBUSY the file is open. By the file's owner or root.
+ */
 #define PX_IOC_RESTORE _IOW(PX_IOC_MAGIC, 13, struct px_ioc_restore)
 
 #endif
