@@ -283,11 +283,8 @@ std::optional<Json> ParseYamlNumber(std::string_view text) {
     negative = text[0] == '-';
     text.remove_prefix(1);
   }
-  constexpr double kInf = std::numeric_limits<double>::infinity();
-  if (text == ".inf" || text == ".Inf" || text == ".INF") return Json(negative ? -kInf : kInf);
-  if (text == ".nan" || text == ".NaN" || text == ".NAN") {
-    return Json(std::numeric_limits<double>::quiet_NaN());
-  }
+  if (text == ".inf" || text == ".Inf" || text == ".INF") return Json(negative ? "-inf" : "inf");
+  if (text == ".nan" || text == ".NaN" || text == ".NAN") return Json("nan");
   if (text.starts_with("0x")) return ParseInteger(text.substr(2), 16, negative);
   if (text.starts_with("0o")) return ParseInteger(text.substr(2), 8, negative);
   if (text.starts_with("0b")) return ParseInteger(text.substr(2), 2, negative);

@@ -16,7 +16,9 @@ namespace px::spec {
 std::optional<Json> ParseLiteral(std::string_view text);
 
 // A number as YAML 1.1 plain scalars write them ("12", "-1_000", "0x1f", "1e-3", ".5", ".inf");
-// nothing for anything else. Integers with a leading zero and base-60 numbers are not numbers here.
+// nothing for anything else. Infinity and not-a-number are the texts "inf", "-inf" and "nan", which
+// Python's float() reads: JSON has no such numbers, and specifications are kept as JSON. Integers
+// with a leading zero and base-60 numbers are not numbers here.
 std::optional<Json> ParseYamlNumber(std::string_view text);
 
 // str(value) and repr(value) of Python: True, None, 1e-05, ['a', 1].

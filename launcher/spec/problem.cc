@@ -139,6 +139,12 @@ std::string ToDotted(std::string_view pointer) {
   return dotted;
 }
 
+std::string Shorten(std::string_view text, size_t bytes) {
+  if (text.size() <= bytes) return std::string(text);
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xc0) == 0x80) --bytes;
+  return std::string(text.substr(0, bytes)) + "...";
+}
+
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
   if (name.size() > 100) return {};
   const std::string lower = Lower(name);

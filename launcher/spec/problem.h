@@ -50,6 +50,9 @@ std::string Child(std::string_view pointer, size_t index);
 // "/environment/worker/0/index" as people write it: "environment.worker[0].index".
 std::string ToDotted(std::string_view pointer);
 
+// At most `bytes` bytes of `text`, cut between characters, with "..." where something was cut.
+std::string Shorten(std::string_view text, size_t bytes);
+
 // The candidate that `name` was probably meant to be, or "" if none is close. Case is ignored.
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
 

@@ -10,6 +10,12 @@
 #include "launcher/spec/template.h"
 
 namespace px::spec {
+namespace {
+
+// How long a chain of declarations may be. Each link evaluates a template within another.
+constexpr size_t kMaxReferences = 25;
+
+}  // namespace
 
 Renderer::Renderer(const Json& raw, const Json& declarations, const Marks* marks)
     : section_(Child("", ParamsName(raw))),
@@ -38,7 +44,8 @@ Result<std::optional<Json>> Renderer::Lookup(const std::string& name) {
     }
     return Fail(EINVAL, "declarations refer to each other in a circle: " + circle + name);
   }
-  if (resolving_.size() > 100) return Fail(EINVAL, "declarations refer to each other too deeply");
+  if (resolving_.size() > kMaxReferences)
+    return Fail(EINVAL, "declarations refer to each other too deeply");
   resolving_.push_back(name);
   const std::optional<Json> value = RenderDeclared(*it, Child(section_, name));
   resolving_.pop_back();
@@ -67,7 +74,7 @@ std::optional<Json> Renderer::RenderText(const std::string& text, const std::str
   if (value) return std::move(*value);
   if (value.error().code() != ECANCELED) {
     checker_.Add(pointer, fmt::format("in '{}': {}", ToDotted(pointer), value.error().context()),
-                 fmt::format("in the template \"{}\"", text.substr(0, 200)));
+                 fmt::format("in the template \"{}\"", Shorten(text, 200)));
   }
   return std::nullopt;
 }

@@ -10,7 +10,6 @@ namespace px::spec {
 namespace {
 
 constexpr int kMaxBlockDepth = 30;
-// Chains such as 1+1+1... make trees as deep as they are long.
 constexpr size_t kMaxExpression = 2000;
 
 bool IsSpace(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
@@ -99,8 +98,8 @@ class Cutter {
     const size_t begin = at_ + 2;
     const size_t end = kind == '#' ? source_.find(close, begin) : FindClose(begin, close);
     if (end == std::string_view::npos) {
-      return Fail(EINVAL,
-                  fmt::format("'{}' is not closed by '{}'", source_.substr(at_, 12), close));
+      return Fail(EINVAL, fmt::format("'{}' is not closed by '{}'",
+                                      Shorten(source_.substr(at_), 20), close));
     }
     std::string_view inside = source_.substr(begin, end - begin);
     if (inside.starts_with('-')) {
@@ -164,7 +163,7 @@ class BlockParser {
   static Result<ExprPtr> ParseIn(const std::string& source) {
     Result<ExprPtr> expr = ParseExpression(source);
     if (expr) return expr;
-    return Fail(EINVAL, fmt::format("{} in '{}'", expr.error().context(), source.substr(0, 60)));
+    return Fail(EINVAL, fmt::format("{} in '{}'", expr.error().context(), Shorten(source, 60)));
   }
 
   // Nodes up to the end or to a tag that closes or continues the enclosing block.
@@ -246,7 +245,7 @@ class BlockParser {
       const size_t comma = std::min(list.find(','), list.size());
       const std::string_view name = Trim(list.substr(0, comma));
       const bool valid = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-        return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+        return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || (c & 0x80) != 0;
       });
       if (!valid) return Fail(EINVAL, fmt::format("'{}' cannot be a loop variable", name));
       names.emplace_back(name);

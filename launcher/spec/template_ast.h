@@ -86,7 +86,13 @@ Result<Json> ApplyFilter(const std::string& name, const FilterCall& call);
 Result<Json> CallMethod(const Json& object, const std::string& name, const std::vector<Json>& args);
 Result<bool> ApplyTest(const std::string& name, const EvalValue& value);
 
-// template_eval.cc: Python's idea of values.
+// template_values.cc: Python's idea of values. A boolean is an integer there, 0 or 1.
+constexpr size_t kMaxText = 1 << 20;  // of every result, in bytes
+bool IsNumber(const Json& value);
+bool IsInteger(const Json& value);
+int64_t ToInteger(const Json& value);
+// `value`, or EINVAL if it takes more than kMaxText.
+Result<Json> Limited(Json value);
 bool IsTrue(const Json& value);
 // "text", "a number", "a list", ...
 std::string TypeName(const Json& value);

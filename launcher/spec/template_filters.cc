@@ -9,8 +9,6 @@
 namespace px::spec {
 namespace {
 
-constexpr size_t kMaxText = 1 << 20;
-
 Json MapText(const Json& value, int (*change)(int)) {
   std::string text = ToPythonText(value);
   for (char& c : text) {

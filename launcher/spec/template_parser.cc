@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cctype>
 
 #include "fmt/format.h"
@@ -8,8 +9,12 @@ namespace px::spec {
 namespace {
 
 constexpr int kMaxDepth = 60;
+// Of the tree; chains such as 1 + 1 + 1... make it as deep as they are long.
+constexpr int kMaxTreeDepth = 100;
 
-bool IsAlpha(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+bool IsAlpha(char c) {
+  return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_' || (c & 0x80) != 0;
+}
 bool IsNumeric(char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; }
 
 ExprPtr MakeExpr(Op op, std::string text = {}) {
@@ -35,10 +40,20 @@ class ExpressionParser {
     PX_ASSIGN(ExprPtr expr, Conditional());
     Skip();
     if (at_ != source_.size()) return Unexpected();
+    if (Depth(*expr) > kMaxTreeDepth) return Fail(EINVAL, "the expression is nested too deeply");
     return expr;
   }
 
  private:
+  static int Depth(const Expr& expr) {
+    int depth = 0;
+    for (const ExprPtr& arg : expr.args) {
+      if (arg != nullptr) depth = std::max(depth, Depth(*arg));
+    }
+    for (const auto& [name, arg] : expr.keywords) depth = std::max(depth, Depth(*arg));
+    return depth + 1;
+  }
+
   struct Nested {
     explicit Nested(int& depth) : depth_(++depth) {}
     ~Nested() { --depth_; }
@@ -77,7 +92,7 @@ class ExpressionParser {
   tl::unexpected<Error> Unexpected() {
     Skip();
     if (at_ >= source_.size()) return Fail(EINVAL, "the expression ends too early");
-    return Fail(EINVAL, fmt::format("unexpected '{}'", source_.substr(at_, 20)));
+    return Fail(EINVAL, fmt::format("unexpected '{}'", Shorten(source_.substr(at_), 20)));
   }
 
   Result<ExprPtr> Conditional() {

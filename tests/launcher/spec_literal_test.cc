@@ -109,7 +109,7 @@ TEST(LiteralTest, YamlNumbers) {
   EXPECT_EQ(ParseYamlNumber("1e-3")->dump(), "0.001");
   EXPECT_EQ(ParseYamlNumber("-0x1f")->dump(), "-31");
   EXPECT_EQ(ParseYamlNumber("1_000")->dump(), "1000");
-  EXPECT_TRUE(std::isinf(ParseYamlNumber("-.inf")->get<double>()));
+  EXPECT_EQ(ParseYamlNumber("-.inf")->dump(), "\"-inf\"");
   for (const char* text : {"", "-", "007", "1:30", "1a", "e5", "--1", "0x", "1 ", "inf", "1.2.3"}) {
     EXPECT_FALSE(ParseYamlNumber(text)) << text;
   }

@@ -101,6 +101,27 @@ TEST_F(RenderTest, CirclesAreNamed) {
               HasSubstr("circle: a -> a"));
 }
 
+TEST_F(RenderTest, LongChainsOfDeclarationsAreErrors) {
+  std::string text = "version: 1\nkind: experiment\ndeclarations:\n  d0: 1\n";
+  for (int i = 60; i > 0; --i) {
+    text += "  d" + std::to_string(i) + ": '{{ d" + std::to_string(i - 1);
+    for (int j = 0; j < 90; ++j) text += "+1";
+    text += " }}'\n";
+  }
+  EXPECT_THAT(ErrorOf(text), HasSubstr("declarations refer to each other too deeply"));
+}
+
+TEST_F(RenderTest, MessagesCutBetweenCharacters) {
+  std::string text = "version: 1\nkind: experiment\nrun:\n  cmd: '{{ ";
+  for (int i = 0; i < 30; ++i) text += "\u00e9 ";
+  Json(ErrorOf(text + "'\n")).dump();  // would throw
+  Json(ErrorOf(text + "}}'\n")).dump();
+  EXPECT_EQ(Rendered("version: 1\nkind: experiment\nparams: {gr\u00f6\u00dfe: 1}\n"
+                     "run: {cmd: '{{ gr\u00f6\u00dfe }}'}\n")
+                .cmd,
+            "1");
+}
+
 TEST_F(RenderTest, AFailedDeclarationIsReportedOnce) {
   const std::string error = ErrorOf(
       "version: 1\nkind: experiment\ndeclarations: {a: '{{ zz }}', b: '{{ a }}'}\n"

@@ -188,8 +188,11 @@ TEST_F(TemplateTest, WorkAndOutputAreLimited) {
   EXPECT_THAT(Render("{{ " + std::string(500, '-') + "1 }}"), HasSubstr("nested too deeply"));
   EXPECT_THAT(Render("{{ 1" + std::string(100000, '+') + "1 }}"), HasSubstr("too long"));
   std::string chain = "{{ 1";
-  for (int i = 0; i < 600; ++i) chain += "+1";
-  EXPECT_EQ(Render(chain + " }}"), "601");
+  for (int i = 0; i < 90; ++i) chain += "+1";
+  EXPECT_EQ(Render(chain + " }}"), "91");
+  for (int i = 0; i < 90; ++i) chain += "+1";
+  EXPECT_THAT(Render(chain + " }}"), HasSubstr("nested too deeply"));
+  EXPECT_THAT(Render("{{ ['a' * 1000] * 100000 }}"), HasSubstr("too large"));
   std::string blocks;
   for (int i = 0; i < 100; ++i) blocks += "{% if 1 %}";
   EXPECT_THAT(Render(blocks), HasSubstr("nested too deeply"));
