@@ -3,6 +3,7 @@
 // contents must stay the same, byte for byte.
 //
 //   diff_fuzz --mode=passthrough [--seed=N] [--seconds=N | --epochs=N] [--processes=N]
+//             [--no-maps]
 //
 // The run follows from the seed, which is printed; --epochs makes the length of a replay exact. On
 // the oracle's side a clone is `cp -a`. With --mode=plain both sides are plain: a test of the
@@ -41,9 +42,10 @@ constexpr size_t kMaxVolumes = 5;
 struct Options {
   const MountMode* mode = nullptr;
   uint64_t seed = 0;
-  int seconds = 12;
+  int seconds = 8;
   int epochs = 0;
   int processes = 3;
+  bool use_maps = true;
 };
 
 // What the parent tells a worker process, and what it gets back: one byte, 'k' or 'f'.
@@ -102,10 +104,10 @@ class Fuzzer {
 };
 
 bool Fuzzer::Fail(const std::string& what) const {
-  std::fprintf(stderr, "FAILED: %s\nreplay: --mode=%s --seed=%llu --processes=%d\n%s\n",
+  std::fprintf(stderr, "FAILED: %s\nreplay: --mode=%s --seed=%llu --processes=%d%s\n%s\n",
                what.c_str(), std::string(options_.mode->name).c_str(),
                static_cast<unsigned long long>(options_.seed), options_.processes,
-               mount_.LogTail().c_str());
+               options_.use_maps ? "" : " --no-maps", mount_.LogTail().c_str());
   return false;
 }
 
@@ -193,7 +195,7 @@ void Fuzzer::WorkerMain(int channel, int id, uint64_t seed) const {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   int status = 0;
   {
-    Worker worker(mount_.root(), oracle_, id, seed);
+    Worker worker(mount_.root(), oracle_, id, seed, options_.use_maps);
     Order order{};
     while (::recv(channel, &order, sizeof order, 0) == sizeof order && order.ops > 0) {
       const bool good = worker.RunOps(order.volume, order.ops);
@@ -327,6 +329,8 @@ int Main(int argc, char** argv) {
       options.epochs = std::atoi(value.c_str());
     } else if (key == "--processes") {
       options.processes = std::atoi(value.c_str());
+    } else if (key == "--no-maps") {
+      options.use_maps = false;
     } else {
       options.mode = nullptr;
       break;
@@ -335,7 +339,8 @@ int Main(int argc, char** argv) {
   if (options.mode == nullptr || options.processes < 1) {
     std::fprintf(
         stderr,
-        "usage: diff_fuzz --mode=MODE [--seed=N] [--seconds=N | --epochs=N] [--processes=N]\n"
+        "usage: diff_fuzz --mode=MODE [--seed=N] [--seconds=N | --epochs=N] [--processes=N] "
+        "[--no-maps]\n"
         "MODE: %s\n",
         MountModeNames().c_str());
     return 2;

@@ -168,7 +168,7 @@ class LoadWorker {
 struct Options {
   const MountMode* mode = nullptr;
   uint64_t seed = 0;
-  int seconds = 12;
+  int seconds = 8;
   int kills = 0;
   size_t processes = 3;
 };

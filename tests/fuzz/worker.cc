@@ -42,8 +42,9 @@ std::string Digest(const std::string& bytes) {
 
 }  // namespace
 
-Worker::Worker(const std::string& subject, const std::string& oracle, int id, uint64_t seed)
-    : subtree_(fmt::format("w{}", id)), random_(seed) {
+Worker::Worker(const std::string& subject, const std::string& oracle, int id, uint64_t seed,
+               bool use_maps)
+    : subtree_(fmt::format("w{}", id)), use_maps_(use_maps), random_(seed) {
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
   roots_[0].Reset(::open(subject.c_str(), kFlags));
   roots_[1].Reset(::open(oracle.c_str(), kFlags));
@@ -77,7 +78,7 @@ void Worker::Step() {
   } else if (dice < 75) {
     HandleStep();
   } else if (dice < 85) {
-    MapStep();
+    if (use_maps_) MapStep();
   } else {
     MetaStep();
   }

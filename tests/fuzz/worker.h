@@ -22,8 +22,10 @@ namespace px::testing {
 
 class Worker {
  public:
-  // Directories that hold the volumes; `id` names the worker's subtrees "wID".
-  Worker(const std::string& subject, const std::string& oracle, int id, uint64_t seed);
+  // Directories that hold the volumes; `id` names the worker's subtrees "wID". `use_maps` false
+  // leaves mmap out.
+  Worker(const std::string& subject, const std::string& oracle, int id, uint64_t seed,
+         bool use_maps);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -90,6 +92,7 @@ class Worker {
 
   std::array<UniqueFd, kSides> roots_;
   const std::string subtree_;
+  const bool use_maps_;
   Random random_;
   std::string base_;  // "VOLUME/wID"
   std::vector<Handle> handles_;

@@ -34,7 +34,7 @@ MountFixture& TheMount();
 const std::string& WhyNoMount();
 
 // Kills the daemon if a test takes longer, so that a hang is a failure and not a hang.
-inline constexpr auto kTestLimit = std::chrono::seconds(90);
+inline constexpr auto kTestLimit = std::chrono::seconds(180);
 
 class PosixTest : public ::testing::Test {
  protected:

@@ -288,23 +288,22 @@ TEST_F(ReaddirTest, FreshNamesShowAtOnceInACachedDirectory) {
   EXPECT_FALSE(std::binary_search(names.begin(), names.end(), "f1"));
 }
 
+// All of 10^5 in one mode, since it takes long; symlinks, since they are made with one call.
 TEST_F(ReaddirTest, HundredThousandEntries) {
-  constexpr int kCount = 100'000;
+  const std::string_view mode = TheMount().mode().name;
+  const int count = mode == "plain" || mode == "passthrough" ? 100'000 : 10'000;
   MkDir("big");
   const UniqueFd dir = Open("big", O_RDONLY | O_DIRECTORY);
-  for (int i = 0; i < kCount; ++i) {
-    const int fd = ::openat(dir.get(), std::to_string(i).c_str(), O_CREAT | O_WRONLY, 0644);
-    ASSERT_GE(fd, 0) << i;
-    ::close(fd);
+  const auto remove = [&](int i) { return ::unlinkat(dir.get(), std::to_string(i).c_str(), 0); };
+  for (int i = 0; i < count; ++i) {
+    ASSERT_EQ(Try(::symlinkat("x", dir.get(), std::to_string(i).c_str())), 0) << i;
   }
-  EXPECT_EQ(List("big").size(), size_t{kCount});
-  EXPECT_TRUE(Exists("big/0") && Exists("big/99999"));
+  EXPECT_EQ(List("big").size(), static_cast<size_t>(count));
+  EXPECT_TRUE(Exists("big/0") && Exists("big/" + std::to_string(count - 1)));
   EXPECT_EQ(Try(::rmdir("big")), ENOTEMPTY);
-  for (int i = 0; i < kCount; i += 2)
-    ASSERT_EQ(::unlinkat(dir.get(), std::to_string(i).c_str(), 0), 0);
-  EXPECT_EQ(List("big").size(), size_t{kCount} / 2);
-  for (int i = 1; i < kCount; i += 2)
-    ASSERT_EQ(::unlinkat(dir.get(), std::to_string(i).c_str(), 0), 0);
+  for (int i = 0; i < count; i += 2) ASSERT_EQ(remove(i), 0);
+  EXPECT_EQ(List("big").size(), static_cast<size_t>(count) / 2);
+  for (int i = 1; i < count; i += 2) ASSERT_EQ(remove(i), 0);
   EXPECT_EQ(Try(::rmdir("big")), 0);
 }
 

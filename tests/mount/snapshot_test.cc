@@ -328,12 +328,21 @@ TEST_F(CommandTest, DiffNamesWhatDiffers) {
   EXPECT_EQ(Px({"diff", "./a", "./b"}).output, "");
   Put("b/added_file", "1");
   ASSERT_EQ(Try(::unlink("b/empty")), 0);
-  Put("b/small", "different");
+  Put("b/setuid", "different");
   const RunResult diff = Px({"diff", "./a", "./b"});
-  for (const char* name : {"added_file", "empty", "small"}) {
+  for (const char* name : {"added_file", "empty", "setuid"}) {
     EXPECT_NE(diff.output.find(name), std::string::npos) << name << " in:\n" << diff.output;
   }
   EXPECT_EQ(diff.output.find("checkpoint"), std::string::npos) << diff.output;
+}
+
+TEST_F(CommandTest, DiffNamesEveryPathOfAChangedFile) {
+  MakeTree("a");
+  Clone("a", "b");
+  Put("b/small", "different");
+  const std::string diff = Px({"diff", "./a", "./b"}).output;
+  EXPECT_NE(diff.find("small"), std::string::npos) << diff;
+  EXPECT_NE(diff.find("hardlink"), std::string::npos) << diff;
 }
 
 TEST_F(CommandTest, LsStatusAndUsageAnswer) {
