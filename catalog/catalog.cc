@@ -23,7 +23,8 @@ Result<int64_t> Pragma(const Database& database, const std::string& name) {
 Result<Catalog> Catalog::Open(const std::string& path, Clock& clock) {
   PX_ASSIGN(Database database,
             Database::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kBusyTimeoutMs));
-  // FULL syncs the log at every commit: an experiment that was acknowledged is there after a power cut.
+  // FULL syncs the log at every commit: an experiment that was acknowledged is there after a power
+  // cut.
   const Status prepared = database.Execute(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
   if (!prepared) return Forward(Error(prepared.error()).Wrap(path));
@@ -99,9 +100,10 @@ Result<Project> Catalog::CreateProject(const std::string& user, const std::strin
     PX_ASSIGN(Statement add_user, database_.Prepare("INSERT INTO users (name, created_at) "
                                                     "VALUES (?, ?) ON CONFLICT DO NOTHING"));
     PX_TRY(add_user.BindText(1, user).Bind(2, now).Run());
-    PX_ASSIGN(Statement add,
-              database_.Prepare("INSERT INTO projects (user_id, name, uuid, description, created_at) "
-                                "VALUES ((SELECT id FROM users WHERE name = ?), ?, ?, ?, ?)"));
+    PX_ASSIGN(
+        Statement add,
+        database_.Prepare("INSERT INTO projects (user_id, name, uuid, description, created_at) "
+                          "VALUES ((SELECT id FROM users WHERE name = ?), ?, ?, ?, ?)"));
     add.BindText(1, user).BindText(2, name).BindText(3, uuid).BindText(4, description).Bind(5, now);
     return add.Run();
   };
@@ -110,8 +112,8 @@ Result<Project> Catalog::CreateProject(const std::string& user, const std::strin
 }
 
 Result<Project> Catalog::FindProject(const std::string& user, const std::string& name) const {
-  PX_ASSIGN(Statement find, database_.Prepare(std::string(kProjectSelect) +
-                                              "WHERE u.name = ? AND p.name = ?"));
+  PX_ASSIGN(Statement find,
+            database_.Prepare(std::string(kProjectSelect) + "WHERE u.name = ? AND p.name = ?"));
   find.BindText(1, user).BindText(2, name);
   return OneProject(find, "project " + user + "/" + name);
 }
@@ -123,8 +125,9 @@ Result<Project> Catalog::GetProject(ProjectId id) const {
 }
 
 Result<std::vector<Project>> Catalog::ListProjects(const std::string& user) const {
-  PX_ASSIGN(Statement list, database_.Prepare(std::string(kProjectSelect) +
-                                              "WHERE ?1 = '' OR u.name = ?1 ORDER BY u.name, p.name"));
+  PX_ASSIGN(Statement list,
+            database_.Prepare(std::string(kProjectSelect) +
+                              "WHERE ?1 = '' OR u.name = ?1 ORDER BY u.name, p.name"));
   list.BindText(1, user);
   std::vector<Project> projects;
   while (true) {
@@ -145,8 +148,10 @@ Status Catalog::UpdateProject(const Project& project) {
 
 Status Catalog::DeleteProject(ProjectId id) {
   return database_.Transaction([&]() -> Status {
-    PX_ASSIGN(Statement busy, database_.Prepare("SELECT number FROM experiments WHERE project_id = ? "
-                                                "AND state NOT IN " + std::string(kDoneStates)));
+    PX_ASSIGN(Statement busy,
+              database_.Prepare("SELECT number FROM experiments WHERE project_id = ? "
+                                "AND state NOT IN " +
+                                std::string(kDoneStates)));
     PX_ASSIGN(const bool row, busy.Bind(1, id.value).Step());
     if (row) {
       return Fail(EBUSY, "experiment " + std::to_string(busy.Int(0)) + " is not finished");

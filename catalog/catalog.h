@@ -1,11 +1,14 @@
-// Catalog: what px knows about users, projects, experiments, groups and their runs; one SQLite file in the store.
+// Catalog: what px knows about users, projects, experiments, groups and their runs; one SQLite file
+// in the store.
 //
-// Any number of processes open it at once (WAL). A Catalog belongs to one thread, and must not be used in a forked child.
-// Every call is one transaction: it happened whole or not at all. What a call returned survives a power cut, except
-// heartbeats and metrics, which survive the death of any process but are synced only with the next other change.
+// Any number of processes open it at once (WAL). A Catalog belongs to one thread, and must not be
+// used in a forked child. Every call is one transaction: it happened whole or not at all. What a
+// call returned survives a power cut, except heartbeats and metrics, which survive the death of any
+// process but are synced only with the next other change.
 //
-// Errors: ENOENT (no such row), EEXIST, EBUSY (another process held the lock for too long, or, where said, the experiment
-// is in use), EINVAL (a change that the rules of statuses forbid), EUCLEAN (damaged), ENOSPC, EROFS, EIO.
+// Errors: ENOENT (no such row), EEXIST, EBUSY (another process held the lock for too long, or,
+// where said, the experiment is in use), EINVAL (a change that the rules of statuses forbid),
+// EUCLEAN (damaged), ENOSPC, EROFS, EIO.
 #pragma once
 
 #include <functional>
@@ -24,15 +27,15 @@ namespace px::catalog {
 struct ExperimentFilter {
   ProjectId project;
   bool independent_only = false;
-  GroupId group;  // only its members
+  GroupId group;      // only its members
   int64_t limit = 0;  // 0: all
   int64_t offset = 0;
 };
 
 class Catalog {
  public:
-  // Opens the catalog at `path`, creating it or bringing its schema up to date. EPROTO if a newer px made it.
-  // `clock` must outlive the catalog.
+  // Opens the catalog at `path`, creating it or bringing its schema up to date. EPROTO if a newer
+  // px made it. `clock` must outlive the catalog.
   static Result<Catalog> Open(const std::string& path, Clock& clock);
 
   // ---- Projects ----
@@ -55,8 +58,8 @@ class Catalog {
   Status PublishCode(ProjectId id, const std::string& name);
 
   // ---- Experiments ----
-  // Gives the next number and makes the row, its status `created` and its owner. For a resume: EBUSY if an experiment with
-  // the same outputs is unfinished, decided in the same transaction.
+  // Gives the next number and makes the row, its status `created` and its owner. For a resume:
+  // EBUSY if an experiment with the same outputs is unfinished, decided in the same transaction.
   Result<Experiment> CreateExperiment(const NewExperiment& request);
   Result<Experiment> FindExperiment(ProjectId project, int64_t number) const;
   Result<Experiment> GetExperiment(ExperimentId id) const;
@@ -81,7 +84,8 @@ class Catalog {
   Status TakeOver(ExperimentId id, const ProcessIdentity& before, const ProcessIdentity& now);
 
   // ---- Statuses ----
-  // EINVAL if the transition is not allowed; a done state is never left. `running` sets started_at, done states finished_at.
+  // EINVAL if the transition is not allowed; a done state is never left. `running` sets started_at,
+  // done states finished_at.
   Status SetState(ExperimentId id, State state, const std::string& message);
   Result<std::vector<StatusEntry>> Statuses(ExperimentId id) const;
   Status RequestStop(ExperimentId id);
@@ -97,7 +101,8 @@ class Catalog {
   Result<bool> Heartbeat(ExperimentId id, RunId run);
 
   // ---- Metrics ----
-  // Adds points read from a metrics file up to `offset`, together with that offset, so that none is counted twice.
+  // Adds points read from a metrics file up to `offset`, together with that offset, so that none is
+  // counted twice.
   Status AddMetrics(ExperimentId id, const std::vector<MetricPoint>& points, int64_t offset);
   Result<int64_t> MetricsOffset(ExperimentId id) const;
   Result<std::vector<MetricPoint>> Metrics(ExperimentId id) const;
@@ -105,15 +110,17 @@ class Catalog {
   Result<std::vector<MetricPoint>> LastMetrics(ExperimentId id) const;
 
   // ---- GPUs ----
-  // Leases `count` of `gpus` to the experiment if no experiment that waits longer wants any and enough are free; the
-  // UUIDs. Empty if it must wait. `count` > gpus.size() is EINVAL.
+  // Leases `count` of `gpus` to the experiment if no experiment that waits longer wants any and
+  // enough are free; the UUIDs. Those it holds already, if it does. Empty if it must wait. `count`
+  // > gpus.size() is EINVAL.
   Result<std::vector<std::string>> LeaseGpus(ExperimentId id, const std::vector<std::string>& gpus,
                                              int64_t count);
   // Which experiment holds which GPU.
   Result<std::vector<std::pair<std::string, ExperimentId>>> GpuLeases() const;
 
   // ---- Groups ----
-  // The group and its experiments (their `group` and `project` fields are filled in), in one transaction.
+  // The group and its experiments (their `group` and `project` fields are filled in), in one
+  // transaction.
   Result<Group> CreateGroup(const NewGroup& request, const std::vector<NewExperiment>& members);
   Result<Group> FindGroup(ProjectId project, int64_t number) const;
   Result<Group> GetGroup(GroupId id) const;

@@ -83,10 +83,10 @@ Result<std::vector<Experiment>> Catalog::SelectExperiments(
 }
 
 Result<Experiment> Catalog::FindExperiment(ProjectId project, int64_t number) const {
-  PX_ASSIGN(auto found, SelectExperiments("WHERE e.project_id = ? AND e.number = ?",
-                                          [&](Statement& statement) {
-                                            statement.Bind(1, project.value).Bind(2, number);
-                                          }));
+  PX_ASSIGN(auto found,
+            SelectExperiments("WHERE e.project_id = ? AND e.number = ?", [&](Statement& statement) {
+              statement.Bind(1, project.value).Bind(2, number);
+            }));
   if (found.empty()) return Fail(ENOENT, "experiment " + std::to_string(number));
   return std::move(found.front());
 }
@@ -121,9 +121,9 @@ Result<std::vector<Experiment>> Catalog::Unfinished() const {
 }
 
 Result<std::vector<Experiment>> Catalog::UnfinishedWithRoot(ExperimentId root) const {
-  return SelectExperiments("WHERE e.root_id = ? AND e.state NOT IN " + std::string(kDoneStates) +
-                               " ORDER BY e.id",
-                           [&](Statement& statement) { statement.Bind(1, root.value); });
+  return SelectExperiments(
+      "WHERE e.root_id = ? AND e.state NOT IN " + std::string(kDoneStates) + " ORDER BY e.id",
+      [&](Statement& statement) { statement.Bind(1, root.value); });
 }
 
 Result<std::vector<Experiment>> Catalog::ResumesOf(ExperimentId root) const {
@@ -165,7 +165,8 @@ Result<ExperimentId> Catalog::InsertExperiment(const NewExperiment& request) {
           "group_id, group_number, strategy, original_id, original_number, root_id, root_number, "
           "root_group_number, raw_spec, overrides, rendered_spec, code_snapshot, gpus, ttl_s, "
           "max_restarts, state, created_at, updated_at, owner_host, owner_boot, owner_pid, "
-          "owner_start) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, " + group_number +
+          "owner_start) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, " +
+          group_number +
           ", ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, 'created', ?22, ?22, "
           "?23, ?24, ?25, ?26)"));
   insert.Bind(1, request.project.value).Bind(2, number).BindText(3, uuid).BindText(4, request.user);
@@ -176,7 +177,8 @@ Result<ExperimentId> Catalog::InsertExperiment(const NewExperiment& request) {
   // The original of a resume is the root of the chain, never another clone.
   if (request.original) insert.Bind(10, resume ? original.root.value : original.id.value);
   if (resume) insert.Bind(11, original.root_number);
-  insert.Bind(12, resume ? original.root.value : 0).Bind(13, resume ? original.root_number : number);
+  insert.Bind(12, resume ? original.root.value : 0)
+      .Bind(13, resume ? original.root_number : number);
   if (resume) {
     insert.Bind(14, original.root_group_number);
   } else {
@@ -184,13 +186,17 @@ Result<ExperimentId> Catalog::InsertExperiment(const NewExperiment& request) {
   }
   insert.BindText(15, request.raw_spec).BindText(16, request.overrides);
   insert.BindText(17, request.rendered_spec).BindText(18, request.code_snapshot);
-  insert.Bind(19, request.gpus).Bind(20, request.ttl_s).Bind(21, request.max_restarts).Bind(22, now);
+  insert.Bind(19, request.gpus)
+      .Bind(20, request.ttl_s)
+      .Bind(21, request.max_restarts)
+      .Bind(22, now);
   insert.BindText(23, request.owner.host).BindText(24, request.owner.boot_id);
   insert.Bind(25, request.owner.pid).Bind(26, request.owner.start_ticks);
   PX_TRY(insert.Run());
   const ExperimentId id{database_.LastInsertRowId()};
   if (!resume) {
-    PX_ASSIGN(Statement root, database_.Prepare("UPDATE experiments SET root_id = id WHERE id = ?"));
+    PX_ASSIGN(Statement root,
+              database_.Prepare("UPDATE experiments SET root_id = id WHERE id = ?"));
     PX_TRY(root.Bind(1, id.value).Run());
   }
   PX_TRY(AddStatus(id, State::kCreated, "", now));

@@ -58,11 +58,12 @@ Result<Group> Catalog::CreateGroup(const NewGroup& request,
     PX_ASSIGN(const int64_t number, NextNumber(request.project, "last_group"));
     PX_ASSIGN(const std::string uuid, NewUuid());
     const std::string tags = FormatTags(request.tags);
-    PX_ASSIGN(Statement insert,
-              database_.Prepare("INSERT INTO groups (project_id, number, uuid, user, name, "
-                                "description, tags, raw_spec, algorithm, concurrency, code_snapshot, "
-                                "state, created_at, owner_host, owner_boot, owner_pid, owner_start) "
-                                "VALUES (?,?,?,?,?,?,?,?,?,?,?,'created',?,?,?,?,?)"));
+    PX_ASSIGN(
+        Statement insert,
+        database_.Prepare("INSERT INTO groups (project_id, number, uuid, user, name, "
+                          "description, tags, raw_spec, algorithm, concurrency, code_snapshot, "
+                          "state, created_at, owner_host, owner_boot, owner_pid, owner_start) "
+                          "VALUES (?,?,?,?,?,?,?,?,?,?,?,'created',?,?,?,?,?)"));
     insert.Bind(1, request.project.value).Bind(2, number).BindText(3, uuid);
     insert.BindText(4, request.user).BindText(5, request.name).BindText(6, request.description);
     insert.BindText(7, tags).BindText(8, request.raw_spec).BindText(9, request.algorithm);
@@ -70,8 +71,9 @@ Result<Group> Catalog::CreateGroup(const NewGroup& request,
     insert.BindText(13, request.owner.host).BindText(14, request.owner.boot_id);
     PX_TRY(insert.Bind(15, request.owner.pid).Bind(16, request.owner.start_ticks).Run());
     id = GroupId{database_.LastInsertRowId()};
-    PX_ASSIGN(Statement status, database_.Prepare("INSERT INTO statuses (group_id, state, created_at) "
-                                                  "VALUES (?, 'created', ?)"));
+    PX_ASSIGN(Statement status,
+              database_.Prepare("INSERT INTO statuses (group_id, state, created_at) "
+                                "VALUES (?, 'created', ?)"));
     PX_TRY(status.Bind(1, id.value).Bind(2, now).Run());
     for (NewExperiment member : members) {
       member.project = request.project;
@@ -85,7 +87,8 @@ Result<Group> Catalog::CreateGroup(const NewGroup& request,
 }
 
 Result<Group> Catalog::FindGroup(ProjectId project, int64_t number) const {
-  PX_ASSIGN(auto found, SelectGroups("WHERE project_id = ? AND number = ?", [&](Statement& statement) {
+  PX_ASSIGN(auto found,
+            SelectGroups("WHERE project_id = ? AND number = ?", [&](Statement& statement) {
               statement.Bind(1, project.value).Bind(2, number);
             }));
   if (found.empty()) return Fail(ENOENT, "group " + std::to_string(number));
@@ -154,9 +157,10 @@ Status Catalog::SetGroupState(GroupId id, State state, const std::string& messag
 }
 
 Result<std::vector<StatusEntry>> Catalog::GroupStatuses(GroupId id) const {
-  return ReadStatuses("SELECT id, state, message, created_at FROM statuses WHERE group_id = ? "
-                      "ORDER BY id",
-                      id.value);
+  return ReadStatuses(
+      "SELECT id, state, message, created_at FROM statuses WHERE group_id = ? "
+      "ORDER BY id",
+      id.value);
 }
 
 Status Catalog::TakeOverGroup(GroupId id, const ProcessIdentity& before,
@@ -174,8 +178,9 @@ Status Catalog::TakeOverGroup(GroupId id, const ProcessIdentity& before,
 }
 
 Status Catalog::RequestGroupStop(GroupId id) {
-  PX_ASSIGN(Statement update, database_.Prepare("UPDATE groups SET stop_requested_at = ? WHERE id = ? "
-                                                "AND stop_requested_at = 0"));
+  PX_ASSIGN(Statement update,
+            database_.Prepare("UPDATE groups SET stop_requested_at = ? WHERE id = ? "
+                              "AND stop_requested_at = 0"));
   return update.Bind(1, Now()).Bind(2, id.value).Run();
 }
 

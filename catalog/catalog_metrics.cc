@@ -11,13 +11,15 @@ Result<std::vector<MetricPoint>> ReadPoints(Statement& select) {
   while (true) {
     PX_ASSIGN(const bool row, select.Step());
     if (!row) return points;
-    points.push_back({.at = select.Int(0), .name = std::string(select.Text(1)), .value = select.Real(2)});
+    points.push_back(
+        {.at = select.Int(0), .name = std::string(select.Text(1)), .value = select.Real(2)});
   }
 }
 
 }  // namespace
 
-Status Catalog::AddMetrics(ExperimentId id, const std::vector<MetricPoint>& points, int64_t offset) {
+Status Catalog::AddMetrics(ExperimentId id, const std::vector<MetricPoint>& points,
+                           int64_t offset) {
   return database_.Transaction([&]() -> Status {
     PX_ASSIGN(Statement insert, database_.Prepare("INSERT INTO metrics (experiment_id, at, name, "
                                                   "value) VALUES (?, ?, ?, ?)"));
@@ -25,9 +27,10 @@ Status Catalog::AddMetrics(ExperimentId id, const std::vector<MetricPoint>& poin
       insert.Bind(1, id.value).Bind(2, point.at).BindText(3, point.name).BindReal(4, point.value);
       PX_TRY(insert.Run());
     }
-    PX_ASSIGN(Statement mark,
-              database_.Prepare("INSERT INTO metric_files (experiment_id, offset) VALUES (?, ?) "
-                                "ON CONFLICT (experiment_id) DO UPDATE SET offset = excluded.offset"));
+    PX_ASSIGN(
+        Statement mark,
+        database_.Prepare("INSERT INTO metric_files (experiment_id, offset) VALUES (?, ?) "
+                          "ON CONFLICT (experiment_id) DO UPDATE SET offset = excluded.offset"));
     return mark.Bind(1, id.value).Bind(2, offset).Run();
   });
 }
@@ -46,9 +49,10 @@ Result<std::vector<MetricPoint>> Catalog::Metrics(ExperimentId id) const {
 }
 
 Result<std::vector<MetricPoint>> Catalog::LastMetrics(ExperimentId id) const {
-  PX_ASSIGN(Statement select,
-            database_.Prepare("SELECT at, name, value FROM metrics WHERE id IN (SELECT max(id) FROM "
-                              "metrics WHERE experiment_id = ? GROUP BY name) ORDER BY name"));
+  PX_ASSIGN(
+      Statement select,
+      database_.Prepare("SELECT at, name, value FROM metrics WHERE id IN (SELECT max(id) FROM "
+                        "metrics WHERE experiment_id = ? GROUP BY name) ORDER BY name"));
   return ReadPoints(select.Bind(1, id.value));
 }
 
@@ -58,13 +62,18 @@ Result<std::vector<std::string>> Catalog::LeaseGpus(ExperimentId id,
   if (count > static_cast<int64_t>(gpus.size())) return Fail(EINVAL, "more GPUs than there are");
   std::vector<std::string> given;
   const auto body = [&]() -> Status {
+    PX_ASSIGN(const auto leases, GpuLeases());
+    for (const auto& [gpu, holder] : leases) {
+      if (holder == id) given.push_back(gpu);
+    }
+    if (!given.empty()) return {};
     // First come, first served: nobody passes an experiment that has waited longer.
-    PX_ASSIGN(Statement earlier,
-              database_.Prepare("SELECT 1 FROM experiments WHERE id < ? AND gpus > 0 AND state = "
-                                "'scheduled' AND id NOT IN (SELECT experiment_id FROM gpu_leases)"));
+    PX_ASSIGN(
+        Statement earlier,
+        database_.Prepare("SELECT 1 FROM experiments WHERE id < ? AND gpus > 0 AND state = "
+                          "'scheduled' AND id NOT IN (SELECT experiment_id FROM gpu_leases)"));
     PX_ASSIGN(const bool waits, earlier.Bind(1, id.value).Step());
     if (waits) return {};
-    PX_ASSIGN(const auto leases, GpuLeases());
     std::set<std::string> held;
     for (const auto& lease : leases) held.insert(lease.first);
     for (const std::string& gpu : gpus) {
@@ -74,8 +83,9 @@ Result<std::vector<std::string>> Catalog::LeaseGpus(ExperimentId id,
       given.clear();
       return {};
     }
-    PX_ASSIGN(Statement lease, database_.Prepare("INSERT INTO gpu_leases (gpu, experiment_id, since) "
-                                                 "VALUES (?, ?, ?)"));
+    PX_ASSIGN(Statement lease,
+              database_.Prepare("INSERT INTO gpu_leases (gpu, experiment_id, since) "
+                                "VALUES (?, ?, ?)"));
     for (const std::string& gpu : given) {
       PX_TRY(lease.BindText(1, gpu).Bind(2, id.value).Bind(3, Now()).Run());
     }

@@ -4,7 +4,8 @@
 namespace px::catalog {
 namespace {
 
-// Commits without syncing the log, for what may be lost in a power cut; back to FULL at the end of the scope.
+// Commits without syncing the log, for what may be lost in a power cut; back to FULL at the end of
+// the scope.
 class Unsynced {
  public:
   explicit Unsynced(const Database& database) : database_(database) {
@@ -26,8 +27,9 @@ class Unsynced {
 
 // Must be called inside a transaction.
 Status Catalog::AddStatus(ExperimentId id, State state, const std::string& message, int64_t now) {
-  PX_ASSIGN(Statement insert, database_.Prepare("INSERT INTO statuses (experiment_id, state, message, "
-                                                "created_at) VALUES (?, ?, ?, ?)"));
+  PX_ASSIGN(Statement insert,
+            database_.Prepare("INSERT INTO statuses (experiment_id, state, message, "
+                              "created_at) VALUES (?, ?, ?, ?)"));
   insert.Bind(1, id.value).BindText(2, StateName(state)).BindText(3, message).Bind(4, now);
   return insert.Run();
 }
@@ -41,16 +43,18 @@ Status Catalog::SetState(ExperimentId id, State state, const std::string& messag
                               std::string(StateName(state)));
     }
     const int64_t now = Now();
-    PX_ASSIGN(Statement update,
-              database_.Prepare("UPDATE experiments SET state = ?1, last_message = ?2, updated_at = ?3, "
-                                "started_at = CASE WHEN ?4 AND started_at = 0 THEN ?3 ELSE started_at "
-                                "END, finished_at = CASE WHEN ?5 THEN ?3 ELSE finished_at END "
-                                "WHERE id = ?6"));
+    PX_ASSIGN(
+        Statement update,
+        database_.Prepare("UPDATE experiments SET state = ?1, last_message = ?2, updated_at = ?3, "
+                          "started_at = CASE WHEN ?4 AND started_at = 0 THEN ?3 ELSE started_at "
+                          "END, finished_at = CASE WHEN ?5 THEN ?3 ELSE finished_at END "
+                          "WHERE id = ?6"));
     update.BindText(1, StateName(state)).BindText(2, message).Bind(3, now);
     update.Bind(4, state == State::kRunning ? 1 : 0).Bind(5, IsDone(state) ? 1 : 0);
     PX_TRY(update.Bind(6, id.value).Run());
     if (IsDone(state)) {
-      PX_ASSIGN(Statement free, database_.Prepare("DELETE FROM gpu_leases WHERE experiment_id = ?"));
+      PX_ASSIGN(Statement free,
+                database_.Prepare("DELETE FROM gpu_leases WHERE experiment_id = ?"));
       PX_TRY(free.Bind(1, id.value).Run());
     }
     return AddStatus(id, state, message, now);
@@ -74,9 +78,10 @@ Result<std::vector<StatusEntry>> Catalog::ReadStatuses(std::string_view sql, int
 }
 
 Result<std::vector<StatusEntry>> Catalog::Statuses(ExperimentId id) const {
-  return ReadStatuses("SELECT id, state, message, created_at FROM statuses WHERE experiment_id = ? "
-                      "ORDER BY id",
-                      id.value);
+  return ReadStatuses(
+      "SELECT id, state, message, created_at FROM statuses WHERE experiment_id = ? "
+      "ORDER BY id",
+      id.value);
 }
 
 Status Catalog::RequestStop(ExperimentId id) {

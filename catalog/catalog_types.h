@@ -94,7 +94,8 @@ struct Experiment {
   GroupId group;
   int64_t group_number = 0;
   Strategy strategy = Strategy::kNone;
-  // What it was cloned from: for a resume the root of the chain. The number stays known after the original's deletion.
+  // What it was cloned from: for a resume the root of the chain. The number stays known after the
+  // original's deletion.
   ExperimentId original;
   int64_t original_number = 0;
   // The experiment whose outputs directory it uses: itself, or for a resume the root.
@@ -116,7 +117,8 @@ struct Experiment {
   int64_t started_at = 0;
   int64_t finished_at = 0;
   int64_t stop_requested_at = 0;
-  // The process that answers for it: the launcher that made it, then its supervisor. pid 0: nobody yet.
+  // The process that answers for it: the launcher that made it, then its supervisor. pid 0: nobody
+  // yet.
   ProcessIdentity owner;
 
   bool is_clone() const { return strategy != Strategy::kNone; }

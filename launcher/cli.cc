@@ -1,8 +1,8 @@
 #include "launcher/cli.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdlib>
 #include <algorithm>
+#include <cstdlib>
 #include <new>
 
 #include "base/log.h"
@@ -56,6 +56,9 @@ void Declare(CLI::App& app, Session& session) {
   AddProject(app, session);
   AddExperiment(app, session);
   AddGroup(app, session);
+  AddTree(app, session);
+  AddCompare(app, session);
+  AddGpus(app, session);
 }
 
 // The deepest sub-command that was understood.
@@ -107,7 +110,8 @@ Failure UsageFailure(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 int Report(const Failure& failure, std::ostream& err) {
-  // A polyaxonfile's problems come as several lines that name their places: nothing to put in front of each.
+  // A polyaxonfile's problems come as several lines that name their places: nothing to put in front
+  // of each.
   err << "px-launch: error: " << failure.message << '\n';
   if (!failure.hint.empty()) err << "hint: " << failure.hint << '\n';
   return static_cast<int>(failure.exit_code);
@@ -115,7 +119,7 @@ int Report(const Failure& failure, std::ostream& err) {
 
 // px-launch --supervise|--schedule ID PID START: what StartDetached starts.
 int RunDetached(const std::vector<std::string>& arguments, const OutputsFsFactory& factory,
-                  std::ostream& out, std::ostream& err) {
+                std::ostream& out, std::ostream& err) {
   if (arguments.size() != 4) return static_cast<int>(ExitCode::kUsage);
   auto config = LoadConfig({});
   if (!config) {

@@ -21,11 +21,11 @@ tl::unexpected<Failure> RefuseBusy(catalog::Catalog& catalog, const Experiment& 
     pid = runs->back().job.pid;
   }
   const std::string where = " (pid " + std::to_string(pid) + " on " + user.owner.host + ")";
-  const std::string who = user.id == source.id ? "it"
-                          : user.is_resume()   ? "experiment " + std::to_string(user.number) +
-                                                   ", which resumed it,"
-                                             : "experiment " + std::to_string(user.number) +
-                                                   ", whose outputs it shares,";
+  const std::string who =
+      user.id == source.id ? "it"
+      : user.is_resume()
+          ? "experiment " + std::to_string(user.number) + ", which resumed it,"
+          : "experiment " + std::to_string(user.number) + ", whose outputs it shares,";
   return Refuse(ExitCode::kBusy,
                 "cannot resume experiment " + std::to_string(source.number) + ": " + who +
                     " is still " + std::string(StateName(user.state)) + where,
@@ -51,11 +51,13 @@ Done CheckHasOutputs(Context& context, const Experiment& source, const CloneOpti
   if (options.strategy != Strategy::kResume || options.allow_fresh) return {};
   PXL_ASSIGN(const VolumeUsage usage, outputs->Usage(path));
   if (usage.logical_bytes > 0) return {};
-  return Refuse(ExitCode::kFailed, what + ": it saved nothing to resume from, " + path + " is empty",
+  return Refuse(ExitCode::kFailed,
+                what + ": it saved nothing to resume from, " + path + " is empty",
                 "add --allow-fresh to start from the beginning in the same directory");
 }
 
-// The source's raw specification with the overrides merged in, and the list of all overrides so far.
+// The source's raw specification with the overrides merged in, and the list of all overrides so
+// far.
 Done Override(const Experiment& source, const CloneOptions& options, spec::Marks& marks,
               spec::Json& raw, catalog::NewExperiment& request) {
   PXL_ASSIGN(raw, spec::ReadText(source.raw_spec, "experiment.json"));

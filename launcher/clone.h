@@ -15,8 +15,8 @@ struct CloneOptions {
   bool allow_fresh = false;        // resume although nothing was saved
 };
 
-// The new experiment, its supervisor running. A resume is refused while the source's outputs are in use, or hold nothing
-// to resume from. Nothing is left behind if it is refused.
+// The new experiment, its supervisor running. A resume is refused while the source's outputs are in
+// use, or hold nothing to resume from. Nothing is left behind if it is refused.
 Outcome<catalog::Experiment> Clone(Context& context, const catalog::Experiment& source,
                                    const CloneOptions& options);
 

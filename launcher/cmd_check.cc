@@ -30,7 +30,8 @@ Done Check(Context& context, const Session& session, const Options& options) {
   raw = spec::Merge(raw, params);
   const auto problems = spec::Validate(raw, {.marks = &marks});
   if (!problems.empty()) {
-    return Refuse(ExitCode::kFailed, "Polyaxonfile is not valid\n" + spec::FormatProblems(problems));
+    return Refuse(ExitCode::kFailed,
+                  "Polyaxonfile is not valid\n" + spec::FormatProblems(problems));
   }
   const bool group = raw.value("kind", "") == "group";
   std::string definition = "This polyaxon specification has One experiment";

@@ -46,8 +46,9 @@ void AddConfig(CLI::App& app, Session& session) {
                                 [](Context& context, Session& s) { return Print(context, s, {}); });
   config->add_flag_callback("-l,--list", [] {}, "Show all of it; the same as no option.");
   auto keys = std::make_shared<std::vector<std::string>>();
-  CLI::App* get = AddCommand(*config, session, "get", "Show some of it.",
-                             [keys](Context& context, Session& s) { return Print(context, s, *keys); });
+  CLI::App* get =
+      AddCommand(*config, session, "get", "Show some of it.",
+                 [keys](Context& context, Session& s) { return Print(context, s, *keys); });
   get->add_option("KEY", *keys, "What to show.")->required();
 
   auto changes = std::make_shared<std::map<std::string, std::string>>();
@@ -59,7 +60,8 @@ void AddConfig(CLI::App& app, Session& session) {
                              });
   for (const char* key : {"store", "outputs", "logs", "user", "grace", "heartbeat"}) {
     set->add_option_function<std::string>(
-        std::string("--") + key, [changes, key](const std::string& value) { (*changes)[key] = value; },
+        std::string("--") + key,
+        [changes, key](const std::string& value) { (*changes)[key] = value; },
         "Empty for the default.");
   }
   AddCommand(*config, session, "purge", "Remove the configuration file.",

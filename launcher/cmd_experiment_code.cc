@@ -26,7 +26,8 @@ Done Code(Context& context, const Session& session) {
 }  // namespace
 
 void AddExperimentCode(CLI::App& experiment, Session& session) {
-  AddCommand(experiment, session, "code", "Print where the code it was started with is kept.", Code);
+  AddCommand(experiment, session, "code", "Print where the code it was started with is kept.",
+             Code);
 }
 
 }  // namespace px::launcher

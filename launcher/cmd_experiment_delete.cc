@@ -32,9 +32,9 @@ Done Delete(Context& context, const Session& session, const Options& options) {
 
 void AddExperimentDelete(CLI::App& experiment, Session& session) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = AddCommand(
-      experiment, session, "delete", "Stop it and remove it, its outputs and its log.",
-      [options](Context& context, Session& s) { return Delete(context, s, *options); });
+  CLI::App* command =
+      AddCommand(experiment, session, "delete", "Stop it and remove it, its outputs and its log.",
+                 [options](Context& context, Session& s) { return Delete(context, s, *options); });
   AddYes(*command, options->yes);
   command->add_flag("--with-resumes", options->with_resumes,
                     "Also what resumed it: that shares its outputs.");

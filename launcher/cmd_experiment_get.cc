@@ -9,7 +9,8 @@ namespace {
 using catalog::Experiment;
 
 std::string InheritedText(const Experiment& e) {
-  std::string text = std::to_string(e.inherited.files) + " entries, " + FormatSize(e.inherited.bytes);
+  std::string text =
+      std::to_string(e.inherited.files) + " entries, " + FormatSize(e.inherited.bytes);
   if (!e.inherited.snapshot.empty()) text += ", kept as snapshot " + e.inherited.snapshot;
   return text;
 }
@@ -23,14 +24,18 @@ Pairs Info(const Experiment& e, const Layout& layout, int64_t now) {
              {"last_status", std::string(StateName(e.state))},
              {"message", e.last_message},
              {"is_clone", StrategyText(e)},
-             {"inherited", e.is_clone() && e.strategy != catalog::Strategy::kRestart ? InheritedText(e) : ""},
+             {"inherited",
+              e.is_clone() && e.strategy != catalog::Strategy::kRestart ? InheritedText(e) : ""},
              {"outputs", layout.Outputs(e)},
              {"logs", layout.Log(e)},
              {"code", e.code_snapshot},
              {"created_at", FormatAgo(e.created_at, now)},
              {"started_at", FormatAgo(e.started_at, now)},
              {"finished_at", FormatAgo(e.finished_at, now)},
-             {"total_run", e.started_at == 0 ? "" : FormatDuration((e.finished_at != 0 ? e.finished_at : now) - e.started_at)}};
+             {"total_run",
+              e.started_at == 0
+                  ? ""
+                  : FormatDuration((e.finished_at != 0 ? e.finished_at : now) - e.started_at)}};
   std::string tags;
   for (const std::string& tag : e.tags) tags += (tags.empty() ? "" : ", ") + tag;
   info.emplace_back("tags", tags);
@@ -93,8 +98,8 @@ Done Get(Context& context, const Session& session) {
   PrintSection(context.out(), "Experiment params:", declarations);
   PrintSection(context.out(), "Experiment last metrics:", last);
   PrintSection(context.out(), "Experiment attempts:", Attempts(runs));
-  PrintSection(context.out(), "Experiment info:",
-               Info(experiment, context.layout(), NowNs(context.clock())));
+  PrintSection(context.out(),
+               "Experiment info:", Info(experiment, context.layout(), NowNs(context.clock())));
   return {};
 }
 

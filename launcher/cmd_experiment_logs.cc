@@ -45,8 +45,8 @@ Done PrintNew(Context& context, const Session& session, const Options& options,
   return {};
 }
 
-Done Logs(Context& context, const Session& session, const Options& options) {
-  PXL_ASSIGN(catalog::Experiment experiment, ResolveExperiment(context, session));
+Done Show(Context& context, const Session& session, catalog::Experiment experiment,
+          const Options& options) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   ConsoleLogReader reader(context.layout().Log(experiment), context.layout().LogIndex(experiment));
   if (!options.follow) return PrintNew(context, session, options, reader, /*final=*/true);
@@ -72,13 +72,22 @@ Done Logs(Context& context, const Session& session, const Options& options) {
   return {};
 }
 
+Done Logs(Context& context, const Session& session, const Options& options) {
+  PXL_ASSIGN(const catalog::Experiment experiment, ResolveExperiment(context, session));
+  return Show(context, session, experiment, options);
+}
+
 }  // namespace
+
+Done FollowLogs(Context& context, const Session& session, const catalog::Experiment& experiment) {
+  return Show(context, session, experiment, {.follow = true, .past = false, .hide_time = false});
+}
 
 void AddExperimentLogs(CLI::App& experiment, Session& session) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = AddCommand(
-      experiment, session, "logs", "Show what it wrote to its console.",
-      [options](Context& context, Session& s) { return Logs(context, s, *options); });
+  CLI::App* command =
+      AddCommand(experiment, session, "logs", "Show what it wrote to its console.",
+                 [options](Context& context, Session& s) { return Logs(context, s, *options); });
   command->add_flag("-f,--follow", options->follow, "Go on until it ends.");
   command->add_flag("--past", options->past, "Accepted; the whole log is always shown.");
   command->add_flag("--hide_time", options->hide_time, "Only the lines.");

@@ -19,8 +19,8 @@ Done Outputs(Context& context, const Session& session, const Options& options) {
   const std::string path = context.layout().Outputs(experiment);
   PXL_ASSIGN(const VolumeUsage usage, outputs->Usage(path));
   if (!options.archive.empty()) {
-    PXL_ASSIGN(const Finished tar,
-               RunProgram({"tar", "-czf", options.archive, "--exclude=./.snapshots", "-C", path, "."}));
+    PXL_ASSIGN(const Finished tar, RunProgram({"tar", "-czf", options.archive,
+                                               "--exclude=./.snapshots", "-C", path, "."}));
     if (tar.exit_code != 0) {
       static_cast<void>(RemoveFile(options.archive));
       return Refuse(ExitCode::kFailed, "cannot write " + options.archive + ": " + tar.output);

@@ -24,9 +24,10 @@ Done Resources(Context& context, const Session& session) {
     }
   }
   if (session.json) {
-    context.out() << spec::Json{{"containment", containment}, {"processes", processes}, {"gpus", gpus}}
-                         .dump(2)
-                  << '\n';
+    context.out()
+        << spec::Json{{"containment", containment}, {"processes", processes}, {"gpus", gpus}}.dump(
+               2)
+        << '\n';
     return {};
   }
   PrintSection(context.out(), "Experiment resources:",

@@ -30,9 +30,9 @@ Done Resume(Context& context, const Session& session, const CloneOptions& option
 void AddExperimentResume(CLI::App& experiment, Session& session) {
   auto options = std::make_shared<CloneOptions>();
   options->strategy = catalog::Strategy::kResume;
-  CLI::App* command = AddCommand(
-      experiment, session, "resume", "Go on in its outputs, as a new experiment.",
-      [options](Context& context, Session& s) { return Resume(context, s, *options); });
+  CLI::App* command =
+      AddCommand(experiment, session, "resume", "Go on in its outputs, as a new experiment.",
+                 [options](Context& context, Session& s) { return Resume(context, s, *options); });
   AddFiles(*command, options->files, "Overrides its polyaxonfile.");
   command->add_flag("-u,--upload", options->upload, "Run the working directory's code.");
   command->add_flag("--allow-fresh", options->allow_fresh, "Even if it saved nothing.");

@@ -28,7 +28,8 @@ Done Statuses(Context& context, const Session& session) {
 }  // namespace
 
 void AddExperimentStatuses(CLI::App& experiment, Session& session) {
-  AddCommand(experiment, session, "statuses", "List its statuses with times and reasons.", Statuses);
+  AddCommand(experiment, session, "statuses", "List its statuses with times and reasons.",
+             Statuses);
 }
 
 }  // namespace px::launcher

@@ -18,12 +18,13 @@ Done StopCommand(Context& context, const Session& session, const Options& option
   PXL_ASSIGN(const catalog::Experiment experiment, ResolveExperiment(context, session));
   const std::string number = std::to_string(experiment.number);
   if (catalog::IsDone(experiment.state)) {
-    context.out() << "Experiment `" << number << "` is already "
-                  << StateName(experiment.state) << ".\n";
+    context.out() << "Experiment `" << number << "` is already " << StateName(experiment.state)
+                  << ".\n";
     return {};
   }
   if (!options.yes) {
-    PXL_ASSIGN(const bool go, Confirm(context, "Are sure you want to stop experiment `" + number + "`"));
+    PXL_ASSIGN(const bool go,
+               Confirm(context, "Are sure you want to stop experiment `" + number + "`"));
     if (!go) {
       context.out() << "Existing without stopping experiment.\n";
       return {};

@@ -31,9 +31,9 @@ Done Update(Context& context, const Session& session, const Options& options) {
 
 void AddExperimentUpdate(CLI::App& experiment, Session& session) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = AddCommand(
-      experiment, session, "update", "Change its name, description or tags.",
-      [options](Context& context, Session& s) { return Update(context, s, *options); });
+  CLI::App* command =
+      AddCommand(experiment, session, "update", "Change its name, description or tags.",
+                 [options](Context& context, Session& s) { return Update(context, s, *options); });
   command->add_option("--name", options->name, "The new name.");
   command->add_option("--description", options->description, "The new description.");
   command->add_option("--tags", options->tags, "The new tags, comma separated.");

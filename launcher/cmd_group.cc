@@ -23,9 +23,9 @@ struct Options {
 
 Outcome<std::vector<Experiment>> MembersOf(Context& context, const Group& group) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  PXL_ASSIGN(auto members, catalog->ListExperiments({.project = group.project,
-                                                     .independent_only = false,
-                                                     .group = group.id}));
+  PXL_ASSIGN(auto members,
+             catalog->ListExperiments(
+                 {.project = group.project, .independent_only = false, .group = group.id}));
   return members;
 }
 
@@ -45,19 +45,21 @@ Done Get(Context& context, const Session& session) {
     return {};
   }
   const int64_t now = NowNs(context.clock());
-  Pairs info{{"id", std::to_string(group.number)},
-             {"unique_name", project.user + "." + project.name + "." + std::to_string(group.number)},
-             {"user", group.user},
-             {"name", group.name},
-             {"description", group.description},
-             {"search_algorithm", group.algorithm},
-             {"concurrency", std::to_string(group.concurrency)},
-             {"last_status", std::string(StateName(group.state))},
-             {"created_at", FormatAgo(group.created_at, now)},
-             {"started_at", FormatAgo(group.started_at, now)},
-             {"finished_at", FormatAgo(group.finished_at, now)},
-             {"num_experiments", std::to_string(members.size())}};
-  for (const auto& [state, count] : counts) info.emplace_back("num_" + state, std::to_string(count));
+  Pairs info{
+      {"id", std::to_string(group.number)},
+      {"unique_name", project.user + "." + project.name + "." + std::to_string(group.number)},
+      {"user", group.user},
+      {"name", group.name},
+      {"description", group.description},
+      {"search_algorithm", group.algorithm},
+      {"concurrency", std::to_string(group.concurrency)},
+      {"last_status", std::string(StateName(group.state))},
+      {"created_at", FormatAgo(group.created_at, now)},
+      {"started_at", FormatAgo(group.started_at, now)},
+      {"finished_at", FormatAgo(group.finished_at, now)},
+      {"num_experiments", std::to_string(members.size())}};
+  for (const auto& [state, count] : counts)
+    info.emplace_back("num_" + state, std::to_string(count));
   std::erase_if(info, [](const auto& pair) { return pair.second.empty(); });
   PrintSection(context.out(), "Experiment group info:", info);
   return {};
@@ -68,7 +70,8 @@ Done Experiments(Context& context, const Session& session) {
   PXL_ASSIGN(const auto members, MembersOf(context, group));
   if (session.json) {
     spec::Json list = spec::Json::array();
-    for (const Experiment& member : members) list.push_back(ExperimentJson(member, context.layout()));
+    for (const Experiment& member : members)
+      list.push_back(ExperimentJson(member, context.layout()));
     context.out() << list.dump(2) << '\n';
     return {};
   }
@@ -175,7 +178,9 @@ Done Delete(Context& context, const Session& session, const Options& options) {
 void AddGroup(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   const auto with = [options](Done (*function)(Context&, const Session&, const Options&)) {
-    return [options, function](Context& context, Session& s) { return function(context, s, *options); };
+    return [options, function](Context& context, Session& s) {
+      return function(context, s, *options);
+    };
   };
   CLI::App* group = app.add_subcommand("group", "Work with groups of experiments.");
   group->add_option("-g,--group", session.group, "The group's number.")->check(CLI::PositiveNumber);

@@ -28,8 +28,8 @@ struct Options {
 
 Done Init(Context& context, const Session& session, const Options& options) {
   const size_t separator = options.project.find_first_of("/.");
-  const std::string user = separator == std::string::npos ? context.config().user
-                                                          : options.project.substr(0, separator);
+  const std::string user =
+      separator == std::string::npos ? context.config().user : options.project.substr(0, separator);
   const std::string name =
       separator == std::string::npos ? options.project : options.project.substr(separator + 1);
   if (!IsName(user) || !IsName(name)) {

@@ -13,12 +13,9 @@ namespace {
 using catalog::Project;
 
 spec::Json ProjectJson(const Project& project) {
-  return {{"user", project.user},
-          {"name", project.name},
-          {"uuid", project.uuid},
-          {"description", project.description},
-          {"tags", project.tags},
-          {"created_at", TimeJson(project.created_at)}};
+  return {{"user", project.user}, {"name", project.name},
+          {"uuid", project.uuid}, {"description", project.description},
+          {"tags", project.tags}, {"created_at", TimeJson(project.created_at)}};
 }
 
 struct Options {
@@ -34,8 +31,8 @@ struct Options {
 
 Done Create(Context& context, const Session& session, const Options& options) {
   const size_t separator = options.name.find_first_of("/.");
-  const std::string user = separator == std::string::npos ? context.config().user
-                                                          : options.name.substr(0, separator);
+  const std::string user =
+      separator == std::string::npos ? context.config().user : options.name.substr(0, separator);
   const std::string name =
       separator == std::string::npos ? options.name : options.name.substr(separator + 1);
   if (!IsName(user) || !IsName(name)) {
@@ -79,8 +76,9 @@ Done List(Context& context, const Session& session) {
 Done Get(Context& context, const Session& session) {
   PXL_ASSIGN(const Project project, ResolveProject(context, session));
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  PXL_ASSIGN(const int64_t experiments,
-             catalog->CountExperiments({.project = project.id, .independent_only = false, .group = {}}));
+  PXL_ASSIGN(
+      const int64_t experiments,
+      catalog->CountExperiments({.project = project.id, .independent_only = false, .group = {}}));
   if (session.json) {
     spec::Json json = ProjectJson(project);
     json["num_experiments"] = experiments;
@@ -111,7 +109,8 @@ Done Delete(Context& context, const Session& session, const Options& options) {
   PXL_TRY(Reconcile(context));
   const std::string full = project.user + "/" + project.name;
   if (!options.yes) {
-    PXL_ASSIGN(const bool go, Confirm(context, "Are sure you want to delete project `" + full + "`"));
+    PXL_ASSIGN(const bool go,
+               Confirm(context, "Are sure you want to delete project `" + full + "`"));
     if (!go) {
       context.out() << "Existing without deleting project.\n";
       return {};
@@ -119,8 +118,9 @@ Done Delete(Context& context, const Session& session, const Options& options) {
   }
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   // Newest first: resumes before what they resumed.
-  PXL_ASSIGN(const auto experiments,
-             catalog->ListExperiments({.project = project.id, .independent_only = false, .group = {}}));
+  PXL_ASSIGN(
+      const auto experiments,
+      catalog->ListExperiments({.project = project.id, .independent_only = false, .group = {}}));
   for (const auto& experiment : experiments) PXL_TRY(EraseExperiment(context, experiment, false));
   PXL_TRY(EraseCode(context, project));
   PXL_TRY(catalog->DeleteProject(project.id));
@@ -191,7 +191,9 @@ Done Groups(Context& context, const Session& session) {
 void AddProject(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   const auto with = [options](Done (*function)(Context&, const Session&, const Options&)) {
-    return [options, function](Context& context, Session& s) { return function(context, s, *options); };
+    return [options, function](Context& context, Session& s) {
+      return function(context, s, *options);
+    };
   };
   CLI::App* project = app.add_subcommand("project", "Work with projects.");
   project->add_option("-p,--project", session.project, "PROJECT or USER/PROJECT.");
@@ -205,8 +207,9 @@ void AddProject(CLI::App& app, Session& session) {
   CLI::App* update = AddCommand(*project, session, "update", "Change a project.", with(Update));
   update->add_option("--description", options->description, "The new description.");
   update->add_option("--tags", options->tags, "The new tags, comma separated.");
-  AddYes(*AddCommand(*project, session, "delete", "Remove a project and all it holds.", with(Delete)),
-         options->yes);
+  AddYes(
+      *AddCommand(*project, session, "delete", "Remove a project and all it holds.", with(Delete)),
+      options->yes);
   CLI::App* experiments =
       AddCommand(*project, session, "experiments", "List its experiments.", with(Experiments));
   experiments->add_flag("-i,--independent", options->independent, "Only those in no group.");

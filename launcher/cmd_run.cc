@@ -21,6 +21,7 @@ struct Options {
   std::string tags;
   int64_t ttl_s = 0;
   bool upload = false;
+  bool logs = false;
 };
 
 std::string AlgorithmName(spec::Algorithm algorithm) {
@@ -37,7 +38,8 @@ std::string AlgorithmName(spec::Algorithm algorithm) {
   return "";
 }
 
-// The code to run: the working directory if it is the project's, or was asked for; else the project's newest snapshot.
+// The code to run: the working directory if it is the project's, or was asked for; else the
+// project's newest snapshot.
 Outcome<std::string> ChooseCode(Context& context, const catalog::Project& project, bool upload) {
   const auto here = ReadCachedProject();
   const bool at_home = here && here->user == project.user && here->name == project.name;
@@ -89,8 +91,9 @@ Done RunExperiment(Context& context, const Session& session, const Options& opti
                                 {"logs", context.layout().Log(experiment)}}
                   << '\n';
   } else {
-    context.out() << "Experiment `" << experiment.number << "` was created\n";
+    context.out() << "Experiment `" << experiment.number << "` was created\n" << std::flush;
   }
+  if (options.logs) return FollowLogs(context, session, experiment);
   return {};
 }
 
@@ -184,6 +187,7 @@ void AddRun(CLI::App& app, Session& session) {
   command->add_option("--tags", options->tags, "Comma separated.");
   command->add_option("--ttl", options->ttl_s, "Stop it after that many seconds.")
       ->check(CLI::PositiveNumber);
+  command->add_flag("-l,--log", options->logs, "Show its console until it ends.");
   command->add_flag("-u,--upload", options->upload, "Snapshot the working directory first.");
 }
 

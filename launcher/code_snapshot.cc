@@ -23,12 +23,12 @@ class OwnPlaces {
  public:
   explicit OwnPlaces(const Config& config) {
     for (const std::string& path : {config.store, config.outputs, config.logs}) {
-      struct stat status {};
+      struct stat status{};
       if (::stat(path.c_str(), &status) == 0) places_.emplace(status.st_dev, status.st_ino);
     }
   }
   bool Contains(const std::string& path) const {
-    struct stat status {};
+    struct stat status{};
     return ::lstat(path.c_str(), &status) == 0 && places_.contains({status.st_dev, status.st_ino});
   }
 
@@ -41,13 +41,13 @@ SyncOptions MakeOptions(const spec::IgnoreRules& rules, const OwnPlaces& own,
   const auto never = [&own, directory](const std::string& path, bool is_directory) {
     return path == ".polyaxon" || (is_directory && own.Contains(directory + "/" + path));
   };
-  return {.ignored =
-              [&rules, never](const std::string& path, bool is_directory) {
-                return never(path, is_directory) || rules.IsIgnored(path, is_directory);
-              },
-          .prune = [&rules, never](const std::string& path) {
-            return never(path, true) || rules.CanPrune(path);
-          }};
+  return {
+      .ignored =
+          [&rules, never](const std::string& path, bool is_directory) {
+            return never(path, is_directory) || rules.IsIgnored(path, is_directory);
+          },
+      .prune = [&rules, never](
+                   const std::string& path) { return never(path, true) || rules.CanPrune(path); }};
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Code snapshots: a working directory kept as a read-only volume, sharing what did not change with the one before it.
+// Code snapshots: a working directory kept as a read-only volume, sharing what did not change with
+// the one before it.
 #pragma once
 
 #include <string>
@@ -7,10 +8,10 @@
 
 namespace px::launcher {
 
-// Snapshots `directory` as the project's newest code and returns its name. If nothing changed since the newest snapshot,
-// that one is returned. Files named by .polyaxonignore (or the default rules) are left out, as are .polyaxon/ and the
-// store, mount and logs of px itself. Modes, times and symbolic links are kept; sockets, pipes and devices are left out.
-// Any number may run at once.
+// Snapshots `directory` as the project's newest code and returns its name. If nothing changed since
+// the newest snapshot, that one is returned. Files named by .polyaxonignore (or the default rules)
+// are left out, as are .polyaxon/ and the store, mount and logs of px itself. Modes, times and
+// symbolic links are kept; sockets, pipes and devices are left out. Any number may run at once.
 Outcome<std::string> TakeCodeSnapshot(Context& context, const catalog::Project& project,
                                       const std::string& directory);
 

@@ -16,7 +16,8 @@ namespace px::launcher {
 namespace {
 
 using Values = std::map<std::string, std::string>;
-constexpr std::array<const char*, 6> kKeys{"store", "outputs", "logs", "user", "grace", "heartbeat"};
+constexpr std::array<const char*, 6> kKeys{"store", "outputs", "logs",
+                                           "user",  "grace",   "heartbeat"};
 
 std::string FromEnvironment(const char* name) {
   const char* value = ::getenv(name);
@@ -106,27 +107,31 @@ Outcome<Config> LoadConfig(const Flags& flags) {
     return found != values.end() && !found->second.empty() ? found->second : fallback;
   };
   config.store = Absolute(choose(flags.store, "PX_STORE", "store", config.home + "/store"));
-  config.outputs = Absolute(choose(flags.outputs, "PX_OUTPUTS", "outputs", config.home + "/outputs"));
+  config.outputs =
+      Absolute(choose(flags.outputs, "PX_OUTPUTS", "outputs", config.home + "/outputs"));
   config.logs = Absolute(choose(flags.logs, "PX_LOGS", "logs", config.home + "/logs"));
   config.user = choose("", "PX_USER", "user", LoginName());
   PXL_ASSIGN(config.grace_ms,
              Milliseconds(choose("", "PX_GRACE", "grace", ""), "grace", config.grace_ms));
-  PXL_ASSIGN(config.heartbeat_ms,
-             Milliseconds(choose("", "PX_HEARTBEAT", "heartbeat", ""), "heartbeat",
-                          config.heartbeat_ms));
+  PXL_ASSIGN(config.heartbeat_ms, Milliseconds(choose("", "PX_HEARTBEAT", "heartbeat", ""),
+                                               "heartbeat", config.heartbeat_ms));
   config.heartbeat_ms = std::max(config.heartbeat_ms, 10);
   if (!IsName(config.user)) {
-    return Refuse(ExitCode::kFailed, "the user name '" + config.user +
-                                         "' has characters other than letters, digits, - and _",
-                  "set PX_USER to a plain name");
+    return Refuse(
+        ExitCode::kFailed,
+        "the user name '" + config.user + "' has characters other than letters, digits, - and _",
+        "set PX_USER to a plain name");
   }
   return config;
 }
 
 Environment Config::ToEnvironment() const {
-  return {{"PX_HOME", home},   {"PX_STORE", store},
-          {"PX_OUTPUTS", outputs}, {"PX_LOGS", logs},
-          {"PX_USER", user},   {"PX_GRACE", std::to_string(grace_ms / 1000.0)},
+  return {{"PX_HOME", home},
+          {"PX_STORE", store},
+          {"PX_OUTPUTS", outputs},
+          {"PX_LOGS", logs},
+          {"PX_USER", user},
+          {"PX_GRACE", std::to_string(grace_ms / 1000.0)},
           {"PX_HEARTBEAT", std::to_string(heartbeat_ms / 1000.0)}};
 }
 

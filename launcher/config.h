@@ -1,4 +1,5 @@
-// Config: where px keeps things and how it behaves, from flags, environment, configuration file and defaults, in that order.
+// Config: where px keeps things and how it behaves, from flags, environment, configuration file and
+// defaults, in that order.
 //
 //   PX_HOME    ~/.local/share/px   home of everything below
 //   PX_STORE   $PX_HOME/store      the store: data, and catalog.db
@@ -6,8 +7,9 @@
 //   PX_LOGS    $PX_HOME/logs       consoles
 //   PX_USER    the login name      whose experiments
 //
-// The configuration file is $PX_HOME/config.yml, or ~/.config/px/config.yml if that is missing, with the keys `store`,
-// `outputs`, `logs`, `user`, `grace` (seconds between SIGTERM and SIGKILL) and `heartbeat` (seconds).
+// The configuration file is $PX_HOME/config.yml, or ~/.config/px/config.yml if that is missing,
+// with the keys `store`, `outputs`, `logs`, `user`, `grace` (seconds between SIGTERM and SIGKILL)
+// and `heartbeat` (seconds).
 #pragma once
 
 #include <map>

@@ -1,7 +1,8 @@
 // A job's console on disk: the bytes as they came in a plain file, and beside it when they came.
 //
-// The log is what `cat` shows: nothing is added to what the job wrote. The index holds 16-byte records, written before the
-// bytes they speak of, so a reader that sees a line always finds its time:
+// The log is what `cat` shows: nothing is added to what the job wrote. The index holds 16-byte
+// records, written before the bytes they speak of, so a reader that sees a line always finds its
+// time:
 //
 //   offset  size  content (little endian)
 //   0       8     offset in the log from which on this record counts
@@ -53,8 +54,8 @@ class ConsoleLogReader {
  public:
   ConsoleLogReader(std::string log, std::string index)
       : log_path_(std::move(log)), index_path_(std::move(index)) {}
-  // The lines that were completed since the last call, a bounded number of them; none if there are none now. With
-  // `to_the_end`, also a last line without a newline. No log yet means no lines.
+  // The lines that were completed since the last call, a bounded number of them; none if there are
+  // none now. With `to_the_end`, also a last line without a newline. No log yet means no lines.
   Result<std::vector<LogLine>> Next(bool to_the_end);
 
  private:

@@ -120,8 +120,8 @@ Json StatusJson(const catalog::StatusEntry& entry) {
 }
 
 std::vector<std::string> ExperimentHeaders() {
-  return {"id",         "unique_name", "user",       "group",      "clone",    "status",
-          "created_at", "started_at",  "finished_at", "total_run"};
+  return {"id",     "unique_name", "user",       "group",       "clone",
+          "status", "created_at",  "started_at", "finished_at", "total_run"};
 }
 
 std::vector<std::string> ExperimentRow(const Experiment& e, int64_t now_ns) {

@@ -1,4 +1,5 @@
-// Experiments as JSON and as rows of tables: one place, so that every command shows the same fields under the same names.
+// Experiments as JSON and as rows of tables: one place, so that every command shows the same fields
+// under the same names.
 #pragma once
 
 #include <string>

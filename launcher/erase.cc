@@ -52,8 +52,9 @@ Done EraseExperiment(Context& context, const Experiment& experiment, bool with_r
   } else {
     PXL_TRY(DropIfThere(*outputs, layout.OwnOutputs(experiment)));
   }
-  for (const std::string& file : {layout.Log(experiment), layout.LogIndex(experiment),
-                                  layout.MetricsFile(experiment), layout.SupervisorLog(experiment)}) {
+  for (const std::string& file :
+       {layout.Log(experiment), layout.LogIndex(experiment), layout.MetricsFile(experiment),
+        layout.SupervisorLog(experiment)}) {
     PXL_TRY(RemoveFile(file));
   }
   PXL_TRY(catalog->DeleteExperiment(experiment.id));

@@ -1,6 +1,8 @@
-// Failure: what a command could not do, in words for the person who typed it, with the next step and the exit code.
+// Failure: what a command could not do, in words for the person who typed it, with the next step
+// and the exit code.
 //
-// The libraries below return px::Error; commands turn those into Failures where they know what was asked for.
+// The libraries below return px::Error; commands turn those into Failures where they know what was
+// asked for.
 #pragma once
 
 #include <string>
@@ -46,17 +48,17 @@ tl::unexpected<Failure> Refuse(const Error& error, const std::string& what, std:
 
 // As PX_TRY and PX_ASSIGN, in functions that return an Outcome; `expr` is an Outcome or a Result.
 #define PXL_TRY(expr) PXL_TRY_IMPL(PX_CONCAT(pxl_try_, __COUNTER__), expr)
-#define PXL_TRY_IMPL(tmp, expr)                                                              \
-  do {                                                                                       \
-    auto tmp = (expr);                                                                       \
-    if (!tmp)                                                                                \
-      return tl::unexpected<::px::launcher::Failure>(                                        \
-          ::px::launcher::ToFailure(std::move(tmp).error()));                                \
+#define PXL_TRY_IMPL(tmp, expr)                               \
+  do {                                                        \
+    auto tmp = (expr);                                        \
+    if (!tmp)                                                 \
+      return tl::unexpected<::px::launcher::Failure>(         \
+          ::px::launcher::ToFailure(std::move(tmp).error())); \
   } while (false)
 #define PXL_ASSIGN(lhs, expr) PXL_ASSIGN_IMPL(PX_CONCAT(pxl_assign_, __COUNTER__), lhs, expr)
-#define PXL_ASSIGN_IMPL(tmp, lhs, expr)                                                      \
-  auto tmp = (expr);                                                                         \
-  if (!tmp)                                                                                  \
-    return tl::unexpected<::px::launcher::Failure>(                                          \
-        ::px::launcher::ToFailure(std::move(tmp).error()));                                  \
+#define PXL_ASSIGN_IMPL(tmp, lhs, expr)                     \
+  auto tmp = (expr);                                        \
+  if (!tmp)                                                 \
+    return tl::unexpected<::px::launcher::Failure>(         \
+        ::px::launcher::ToFailure(std::move(tmp).error())); \
   lhs = std::move(*tmp)

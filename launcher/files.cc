@@ -66,7 +66,7 @@ Status WriteFile(const std::string& path, std::string_view text) {
 }
 
 bool PathExists(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return ::lstat(path.c_str(), &status) == 0;
 }
 

@@ -7,7 +7,8 @@
 
 namespace px::launcher {
 
-// UUIDs in the driver's order; empty where there is no driver. $PX_NVML names another library than libnvidia-ml.so.1.
+// UUIDs in the driver's order; empty where there is no driver. $PX_NVML names another library than
+// libnvidia-ml.so.1.
 std::vector<std::string> PresentGpus();
 
 // "it asks for 4 GPUs, this machine has 1"

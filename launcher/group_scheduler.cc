@@ -21,8 +21,7 @@ using catalog::State;
 
 class Scheduler {
  public:
-  Scheduler(Context& context, catalog::Catalog& catalog, catalog::Group group,
-            spec::GroupSpec spec)
+  Scheduler(Context& context, catalog::Catalog& catalog, catalog::Group group, spec::GroupSpec spec)
       : context_(context), catalog_(catalog), group_(std::move(group)), spec_(std::move(spec)) {}
 
   Done Run() {
@@ -131,10 +130,10 @@ Done StartScheduler(Context& context, const catalog::Group& group) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   PXL_ASSIGN(const catalog::Project project, catalog->GetProject(group.project));
   const ProcessIdentity self = Self();
-  const Status started =
-      StartDetached({"px-launch", "--schedule", std::to_string(group.id.value),
-                     std::to_string(self.pid), std::to_string(self.start_ticks)},
-                    context.config().ToEnvironment(), context.layout().GroupLog(project, group.number));
+  const Status started = StartDetached({"px-launch", "--schedule", std::to_string(group.id.value),
+                                        std::to_string(self.pid), std::to_string(self.start_ticks)},
+                                       context.config().ToEnvironment(),
+                                       context.layout().GroupLog(project, group.number));
   if (!started) return Refuse(started.error(), "cannot start the group's scheduler");
   return {};
 }

@@ -1,6 +1,8 @@
-// The scheduler of a group: one process that starts the group's experiments, so many at a time, until all have ended.
+// The scheduler of a group: one process that starts the group's experiments, so many at a time,
+// until all have ended.
 //
-// All it knows is in the catalog, so it may be killed and started again at any moment (reconcile.h does so).
+// All it knows is in the catalog, so it may be killed and started again at any moment (reconcile.h
+// does so).
 #pragma once
 
 #include "launcher/context.h"

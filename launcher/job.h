@@ -22,8 +22,8 @@ struct JobProcess {
   UniqueFd console;  // what it and its children write to standard output and error; non-blocking
 };
 
-// Forks the job as leader of its own session, in `group`, standard input empty. What goes wrong between fork and exec is written
-// to its console, and it exits with 126 or 127 as a shell would.
+// Forks the job as leader of its own session, in `group`, standard input empty. What goes wrong
+// between fork and exec is written to its console, and it exits with 126 or 127 as a shell would.
 Result<JobProcess> StartJob(const JobCommand& command, const JobGroup& group);
 
 }  // namespace px::launcher

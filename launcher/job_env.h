@@ -1,4 +1,5 @@
-// The environment that a job is started with: Polyaxon's variables under their old and new names together, and ours.
+// The environment that a job is started with: Polyaxon's variables under their old and new names
+// together, and ours.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -18,8 +19,8 @@ struct JobEnvironmentInput {
   std::string group_uuid;  // empty if independent
   const spec::ExperimentSpec* spec = nullptr;
   const Layout* layout = nullptr;
-  std::vector<std::string> gpus;  // leased UUIDs
-  bool hide_gpus = false;         // the machine has GPUs and this job asked for none
+  std::vector<std::string> gpus;                // leased UUIDs
+  bool hide_gpus = false;                       // the machine has GPUs and this job asked for none
   std::vector<std::string> referenced_outputs;  // of environment.outputs.experiments, in order
 };
 

@@ -22,7 +22,8 @@ Status WriteControl(const std::string& file, const std::string& value) {
   return WriteAll(fd.get(), value);
 }
 
-// Where the hierarchy of `type` ("cgroup2", or "cgroup" with that controller) is mounted; empty if nowhere.
+// Where the hierarchy of `type` ("cgroup2", or "cgroup" with that controller) is mounted; empty if
+// nowhere.
 std::string MountOf(const std::string& type, const std::string& controller = {}) {
   std::istringstream mounts(ReadFile("/proc/self/mounts").value_or(""));
   std::string device, place, kind, options, rest;
@@ -49,8 +50,8 @@ std::string OwnCgroup(const std::string& controller = {}) {
   return "/";
 }
 
-// Where a version 1 cgroup called `name` belongs: below our own, so that limits set on us still hold. Empty if the machine
-// has no such hierarchy.
+// Where a version 1 cgroup called `name` belongs: below our own, so that limits set on us still
+// hold. Empty if the machine has no such hierarchy.
 std::string OldCgroup(const std::string& controller, const std::string& name) {
   const std::string mount = MountOf("cgroup", controller);
   if (mount.empty()) return "";
@@ -90,7 +91,8 @@ std::string WritableCgroupParent() {
   if (mount.empty()) return "";
   std::string own = mount + OwnCgroup();
   while (!own.empty() && own.back() == '/') own.pop_back();
-  // The parent of our own comes first: a cgroup that holds processes cannot give controllers to its children.
+  // The parent of our own comes first: a cgroup that holds processes cannot give controllers to its
+  // children.
   for (const std::string& candidate : {ParentOf(own), own}) {
     if (candidate.starts_with(mount) && MayUse(candidate)) return candidate;
   }
@@ -131,8 +133,10 @@ JobGroup JobGroup::Adopt(const std::string& name, const std::string& cgroup) {
 void JobGroup::LimitOneResource(const std::string& controller, const Limit& limit) {
   const std::string what = controller + " limit";
   if (!cgroup_.empty()) {
-    // Fails where the controller does not exist or is not ours to give; then the file below is missing.
-    static_cast<void>(WriteControl(ParentOf(cgroup_) + "/cgroup.subtree_control", "+" + controller));
+    // Fails where the controller does not exist or is not ours to give; then the file below is
+    // missing.
+    static_cast<void>(
+        WriteControl(ParentOf(cgroup_) + "/cgroup.subtree_control", "+" + controller));
     if (WriteControl(cgroup_ + "/" + limit.file, limit.value)) {
       description_ += ", " + what;
       return;

@@ -1,8 +1,10 @@
-// JobGroup: all processes of one attempt, however often they forked, so that they can be told to end and made to.
+// JobGroup: all processes of one attempt, however often they forked, so that they can be told to
+// end and made to.
 //
-// A cgroup (version 2) where one can be had, ended with cgroup.kill; else the job's session and everything below this
-// process, which must then be the job's subreaper. Limits are set where the machine has the controllers: on the cgroup
-// itself, or on one of the old memory and cpu hierarchies. Description() says which it became. One thread.
+// A cgroup (version 2) where one can be had, ended with cgroup.kill; else the job's session and
+// everything below this process, which must then be the job's subreaper. Limits are set where the
+// machine has the controllers: on the cgroup itself, or on one of the old memory and cpu
+// hierarchies. Description() says which it became. One thread.
 #pragma once
 
 #include <sys/types.h>
@@ -22,17 +24,18 @@ struct JobLimits {
 
 class JobGroup {
  public:
-  // The job must be started with PX_JOB=`name` in its environment. `name` must be unique on the machine. Never fails: what cannot be had is left out, and said.
+  // The job must be started with PX_JOB=`name` in its environment. `name` must be unique on the
+  // machine. Never fails: what cannot be had is left out, and said.
   static JobGroup Create(const std::string& name, const JobLimits& limits);
-  // What an earlier process made, with `cgroup` as of its Cgroup(). For cleaning up after it. Where there is no cgroup its
-  // processes are those that have PX_JOB=`name` in their environment.
+  // What an earlier process made, with `cgroup` as of its Cgroup(). For cleaning up after it. Where
+  // there is no cgroup its processes are those that have PX_JOB=`name` in their environment.
   static JobGroup Adopt(const std::string& name, const std::string& cgroup);
 
   JobGroup(JobGroup&&) = default;
   JobGroup& operator=(JobGroup&&) = default;
 
-  // Puts a process in; 0 is the calling one. The forked child calls it before exec, and its parent for it: whoever comes
-  // first, after that both are sure of it.
+  // Puts a process in; 0 is the calling one. The forked child calls it before exec, and its parent
+  // for it: whoever comes first, after that both are sure of it.
   Status Enter(pid_t pid) const;
 
   std::vector<pid_t> Processes() const;
@@ -66,7 +69,8 @@ class JobGroup {
   std::string description_;
 };
 
-// A directory in a version 2 hierarchy in which this process may make cgroups and move itself; empty if there is none.
+// A directory in a version 2 hierarchy in which this process may make cgroups and move itself;
+// empty if there is none.
 std::string WritableCgroupParent();
 
 }  // namespace px::launcher

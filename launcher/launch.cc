@@ -82,8 +82,8 @@ Done PrepareAndStart(Context& context, const Experiment& experiment) {
   if (done) done = StartSupervisor(context, experiment);
   if (done) return {};
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  const Status marked =
-      catalog->SetState(experiment.id, catalog::State::kFailed, "not started: " + done.error().message);
+  const Status marked = catalog->SetState(experiment.id, catalog::State::kFailed,
+                                          "not started: " + done.error().message);
   if (marked) RemoveWhatWasMade(context, experiment);
   return done;
 }

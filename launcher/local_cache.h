@@ -1,7 +1,9 @@
-// ./.polyaxon/: which project a directory belongs to, and which experiment and group were last worked with there.
+// ./.polyaxon/: which project a directory belongs to, and which experiment and group were last
+// worked with there.
 //
-// One small JSON file for each, in the working directory (parents are not searched, as in Polyaxon). `run`, `get` and
-// `resume` make an experiment the current one; `restart` and `--copy` do not, so that several can be made from one source.
+// One small JSON file for each, in the working directory (parents are not searched, as in
+// Polyaxon). `run`, `get` and `resume` make an experiment the current one; `restart` and `--copy`
+// do not, so that several can be made from one source.
 #pragma once
 
 #include <cstdint>

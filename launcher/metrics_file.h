@@ -1,4 +1,5 @@
-// The file a job reports metrics in: JSON lines {"at": SECONDS or ISO time or nothing, "metrics": {"loss": 0.1, …}}.
+// The file a job reports metrics in: JSON lines {"at": SECONDS or ISO time or nothing, "metrics":
+// {"loss": 0.1, …}}.
 #pragma once
 
 #include <string>
@@ -7,8 +8,8 @@
 
 namespace px::launcher {
 
-// Adds the complete lines that were written since the last call to the catalog. Lines that are not understood, and values
-// that are no numbers, are passed over.
+// Adds the complete lines that were written since the last call to the catalog. Lines that are not
+// understood, and values that are no numbers, are passed over.
 Status IngestMetrics(catalog::Catalog& catalog, Clock& clock, catalog::ExperimentId id,
                      const std::string& path);
 

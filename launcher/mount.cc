@@ -25,7 +25,7 @@ std::string FindPxFs() {
 }
 
 bool IsDeadMount(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return ::stat(path.c_str(), &status) != 0 && errno == ENOTCONN;
 }
 

@@ -1,7 +1,8 @@
 // OutputsFs: the few things the launcher asks of the filesystem that holds outputs and code.
 //
-// The real one (px_outputs_fs.h) asks the px filesystem through ioctls on the mount; tests have one on plain directories.
-// Paths are absolute. May be called from any thread. Whatever returned success survives a kill of the daemon.
+// The real one (px_outputs_fs.h) asks the px filesystem through ioctls on the mount; tests have one
+// on plain directories. Paths are absolute. May be called from any thread. Whatever returned
+// success survives a kill of the daemon.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ class OutputsFs {
 
   // A new, empty volume; its parent directories are made. EEXIST.
   virtual Status CreateVolume(const std::string& path) = 0;
-  // `destination` becomes a volume with the content of `source` at one moment, atomically. ENOENT, EEXIST.
+  // `destination` becomes a volume with the content of `source` at one moment, atomically. ENOENT,
+  // EEXIST.
   virtual Status CloneVolume(const std::string& source, const std::string& destination,
                              bool read_only) = 0;
   // Keeps the volume's content as PATH/.snapshots/NAME, read-only. EEXIST.

@@ -1,11 +1,13 @@
-// Layout: the only place that knows where things lie below the outputs mount and the logs directory.
+// Layout: the only place that knows where things lie below the outputs mount and the logs
+// directory.
 //
 //   OUTPUTS/USER/PROJECT/experiments/N     volume; for a resume a link to the directory it shares
 //   OUTPUTS/USER/PROJECT/groups/G/N        the same, for an experiment of group G
 //   OUTPUTS/USER/PROJECT/.code/K           read-only volume: code snapshot K
-//   OUTPUTS/USER/PROJECT/.run/N            volume: the writable clone of the code that experiment N runs in
-//   LOGS/USER/PROJECT/experiments/N        regular file: the console; groups/G/N likewise
-//   LOGS/USER/PROJECT/.px/…                the console's time index, metrics file and supervisor's log of N
+//   OUTPUTS/USER/PROJECT/.run/N            volume: the writable clone of the code that experiment N
+//   runs in LOGS/USER/PROJECT/experiments/N        regular file: the console; groups/G/N likewise
+//   LOGS/USER/PROJECT/.px/…                the console's time index, metrics file and supervisor's
+//   log of N
 #pragma once
 
 #include <string>
@@ -44,7 +46,8 @@ class Layout {
   std::string logs_;
 };
 
-// The name of the snapshot of the outputs that is taken before experiment `number` starts to add to them.
+// The name of the snapshot of the outputs that is taken before experiment `number` starts to add to
+// them.
 std::string SnapshotBefore(int64_t number, int64_t attempt);
 
 }  // namespace px::launcher

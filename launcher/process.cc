@@ -146,7 +146,8 @@ Status SignalProcess(const ProcessIdentity& process, int signal) {
   if (!pidfd || LivenessOf(process) != Liveness::kAlive) {
     return Fail(ESRCH, "process " + std::to_string(process.pid));
   }
-  if (::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) != 0) return FailErrno("signal");
+  if (::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) != 0)
+    return FailErrno("signal");
   return {};
 }
 

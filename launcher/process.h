@@ -1,4 +1,5 @@
-// Processes: who they are beyond their pid, whether they still live, and how to start one that outlives us.
+// Processes: who they are beyond their pid, whether they still live, and how to start one that
+// outlives us.
 #pragma once
 
 #include <sys/types.h>
@@ -39,9 +40,10 @@ Result<Finished> RunProgram(const std::vector<std::string>& arguments);
 
 using Environment = std::vector<std::pair<std::string, std::string>>;
 
-// Starts this very program again with `arguments` in a new session, its output appended to `log`, its parent init (or the
-// nearest subreaper). The child finds the writing end of a pipe in $PX_READY_FD: it writes "ok\n" once it has taken
-// charge, or what went wrong. Returns when it did either; EIO with its words if it failed.
+// Starts this very program again with `arguments` in a new session, its output appended to `log`,
+// its parent init (or the nearest subreaper). The child finds the writing end of a pipe in
+// $PX_READY_FD: it writes "ok\n" once it has taken charge, or what went wrong. Returns when it did
+// either; EIO with its words if it failed.
 Status StartDetached(const std::vector<std::string>& arguments, const Environment& extra,
                      const std::string& log);
 // In such a child: reports "ok" or `problem`, once. Without $PX_READY_FD nothing happens.

@@ -12,9 +12,7 @@
 namespace px::launcher {
 namespace {
 
-Result<UniqueFd> OpenDir(const std::string& path) {
-  return OpenFile(path, O_RDONLY | O_DIRECTORY);
-}
+Result<UniqueFd> OpenDir(const std::string& path) { return OpenFile(path, O_RDONLY | O_DIRECTORY); }
 
 template <typename Argument>
 Status Control(int fd, unsigned long request, Argument* argument, const std::string& what) {

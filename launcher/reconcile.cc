@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "launcher/group_scheduler.h"
 #include "launcher/job_group.h"
+#include "launcher/launch.h"
 #include "launcher/metrics_file.h"
 #include "launcher/process.h"
 
@@ -31,7 +32,8 @@ std::string WhyDead(const Experiment& experiment, const std::vector<catalog::Run
       break;
   }
   if (owner.boot_id != Self().boot_id) return "the machine was restarted";
-  if (runs.empty()) return "px-launch (pid " + std::to_string(owner.pid) + ") died while starting it";
+  if (runs.empty())
+    return "px-launch (pid " + std::to_string(owner.pid) + ") died while starting it";
   return "its supervisor (pid " + std::to_string(owner.pid) + ") died";
 }
 
@@ -47,6 +49,11 @@ Done End(Context& context, catalog::Catalog& catalog, const Experiment& experime
   PXL_TRY(IngestMetrics(catalog, context.clock(), experiment.id,
                         context.layout().MetricsFile(experiment)));
   const bool stopped = experiment.stop_requested_at != 0;
+  // The first attempt was one, too: with max_restarts 1 there may be two.
+  if (!stopped && !runs.empty() && static_cast<int64_t>(runs.size()) <= experiment.max_restarts) {
+    PXL_TRY(catalog.SetState(experiment.id, State::kWarning, why + "; starting again"));
+    return StartSupervisor(context, experiment);
+  }
   PXL_TRY(catalog.SetState(experiment.id, stopped ? State::kStopped : State::kFailed,
                            stopped ? "stopped on request; " + why : why));
   return {};

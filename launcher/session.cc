@@ -19,8 +19,7 @@ CachedProject ParseProject(const std::string& text, const std::string& default_u
   return {text.substr(0, separator), text.substr(separator + 1)};
 }
 
-tl::unexpected<Failure> NoSuchProject(catalog::Catalog& catalog,
-                                      const CachedProject& wanted) {
+tl::unexpected<Failure> NoSuchProject(catalog::Catalog& catalog, const CachedProject& wanted) {
   std::vector<std::string> names;
   if (const auto projects = catalog.ListProjects("")) {
     for (const auto& project : *projects) names.push_back(project.user + "/" + project.name);
@@ -45,9 +44,7 @@ CLI::App* AddCommand(CLI::App& parent, Session& session, const std::string& name
   return command;
 }
 
-void AddYes(CLI::App& command, bool& yes) {
-  command.add_flag("-y,--yes", yes, "Do not ask.");
-}
+void AddYes(CLI::App& command, bool& yes) { command.add_flag("-y,--yes", yes, "Do not ask."); }
 
 void AddFiles(CLI::App& command, std::vector<std::string>& files, const std::string& help) {
   // One value each time: `-f a.yml -f b.yml`.

@@ -1,4 +1,5 @@
-// Session: one command line being read. Commands declare themselves on it; parsing picks one action.
+// Session: one command line being read. Commands declare themselves on it; parsing picks one
+// action.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -40,6 +41,9 @@ Outcome<catalog::Group> ResolveGroup(Context& context, const Session& session);
 // Asks on the terminal; true for y or yes. End of input is a Failure ("Aborted!").
 Outcome<bool> Confirm(Context& context, const std::string& question);
 
+// Shows the console until the experiment ends.
+Done FollowLogs(Context& context, const Session& session, const catalog::Experiment& experiment);
+
 // "a,b" to its parts, blanks trimmed, empty ones left out.
 std::vector<std::string> SplitTags(const std::string& text);
 
@@ -51,6 +55,9 @@ void AddUpload(CLI::App& app, Session& session);
 void AddConfig(CLI::App& app, Session& session);
 void AddProject(CLI::App& app, Session& session);
 void AddGroup(CLI::App& app, Session& session);
+void AddTree(CLI::App& app, Session& session);
+void AddCompare(CLI::App& app, Session& session);
+void AddGpus(CLI::App& app, Session& session);
 void AddExperimentGet(CLI::App& experiment, Session& session);
 void AddExperimentStatuses(CLI::App& experiment, Session& session);
 void AddExperimentLogs(CLI::App& experiment, Session& session);

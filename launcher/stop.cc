@@ -28,11 +28,13 @@ Done RequestStop(Context& context, const catalog::Experiment& experiment) {
     return {};
   }
   PXL_ASSIGN(const auto runs, catalog->Runs(now.id));
-  // Without a run its owner may still be the launcher, which is not to be signalled; the request is on record.
+  // Without a run its owner may still be the launcher, which is not to be signalled; the request is
+  // on record.
   if (now.owner == Self() || (runs.empty() && now.state == catalog::State::kCreated)) return {};
   const Status told = SignalProcess(now.owner, SIGTERM);
   // Dead meanwhile: reconciliation ends it. On another machine: its supervisor reads the request.
-  if (!told && told.error().code() != ESRCH) return Refuse(told.error(), "cannot reach its supervisor");
+  if (!told && told.error().code() != ESRCH)
+    return Refuse(told.error(), "cannot reach its supervisor");
   return {};
 }
 

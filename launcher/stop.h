@@ -5,7 +5,8 @@
 
 namespace px::launcher {
 
-// Records the request and wakes the supervisor. An experiment without one (it waits in its group) becomes stopped at once.
+// Records the request and wakes the supervisor. An experiment without one (it waits in its group)
+// becomes stopped at once.
 Done RequestStop(Context& context, const catalog::Experiment& experiment);
 
 // Returns when it has ended, however; busy if that takes much longer than the grace.

@@ -40,8 +40,7 @@ Outcome<spec::ExperimentSpec> CheckRunnable(const spec::Json& raw, const spec::M
   if (gpus > 0) {
     const size_t present = PresentGpus().size();
     if (gpus > static_cast<double>(present)) {
-      return Refuse(ExitCode::kFailed,
-                    "unschedulable: " + TooFewGpus(std::llround(gpus), present),
+      return Refuse(ExitCode::kFailed, "unschedulable: " + TooFewGpus(std::llround(gpus), present),
                     "lower environment.resources.gpu");
     }
   }

@@ -27,7 +27,8 @@ namespace {
 using catalog::Experiment;
 using catalog::State;
 
-// SIGCHLD, SIGTERM and SIGINT come as reads of the descriptor; a closed terminal or pipe is no reason to end.
+// SIGCHLD, SIGTERM and SIGINT come as reads of the descriptor; a closed terminal or pipe is no
+// reason to end.
 Result<UniqueFd> TakeOverSignals() {
   ::signal(SIGHUP, SIG_IGN);
   ::signal(SIGPIPE, SIG_IGN);
@@ -57,24 +58,33 @@ class Supervisor {
   Done RunToTheEnd() {
     PXL_ASSIGN(const spec::Json raw, spec::ReadText(experiment_.raw_spec, "experiment.json"));
     PXL_ASSIGN(spec_, spec::Render(raw));
-    if (experiment_.is_resume()) Enter(State::kResuming, "");
+    if (experiment_.is_resume() && experiment_.state == State::kCreated)
+      Enter(State::kResuming, "");
     Enter(State::kScheduled, "");
     PXL_ASSIGN(const bool go, WaitForGpus());
     if (!go) return {};
     PXL_ASSIGN(ConsoleLogWriter log,
                ConsoleLogWriter::Open(context_.layout().Log(experiment_),
                                       context_.layout().LogIndex(experiment_), context_.clock()));
-    for (int64_t restarts = 0;; ++restarts) {
+    while (true) {
       PXL_ASSIGN(const AttemptEnd end, RunOnce(log));
       if (end.verdict == Verdict::kStopped) return Finish(State::kStopped, end.run.reason);
       if (end.verdict == Verdict::kSucceeded) return Finish(State::kSucceeded, end.run.reason);
-      if (restarts >= experiment_.max_restarts) return Finish(State::kFailed, end.run.reason);
-      const auto pause = std::chrono::seconds(std::min<int64_t>(int64_t{1} << std::min<int64_t>(restarts, 6), 60));
-      Enter(State::kWarning, "attempt " + std::to_string(restarts + 1) + " failed: " +
-                                 end.run.reason + "; starting again in " +
-                                 std::to_string(pause.count()) + " s");
+      PXL_ASSIGN(const auto runs, catalog_.Runs(experiment_.id));
+      const auto attempts = static_cast<int64_t>(runs.size());
+      if (attempts > experiment_.max_restarts) return Finish(State::kFailed, end.run.reason);
+      const auto pause = PauseAfter(attempts);
+      Enter(State::kWarning, "attempt " + std::to_string(attempts) + " failed: " + end.run.reason +
+                                 "; starting again in " + std::to_string(pause.count()) + " s");
       if (StopWithin(pause)) return Finish(State::kStopped, "stopped on request between attempts");
     }
+  }
+
+  // 1, 2, 4 ... seconds, at most a minute.
+  static std::chrono::seconds PauseAfter(int64_t attempts) {
+    constexpr int64_t kLongest = 60;
+    return std::chrono::seconds(
+        std::min(int64_t{1} << std::min<int64_t>(attempts - 1, 6), kLongest));
   }
 
   Outcome<AttemptEnd> RunOnce(ConsoleLogWriter& log) {
@@ -83,7 +93,8 @@ class Supervisor {
     if (again) PXL_TRY(SnapshotForAttempt(static_cast<int64_t>(earlier.size()) + 1));
     JobLimits limits{.memory_mib = spec_.environment.resources.memory.limits,
                      .cpus = spec_.environment.resources.cpu.limits};
-    // The run's row comes first and holds its name: whatever is made after it can be found and ended.
+    // The run's row comes first and holds its name: whatever is made after it can be found and
+    // ended.
     PXL_ASSIGN(const catalog::Run run, catalog_.StartRun(experiment_.id));
     const JobGroup group = JobGroup::Create(run.GroupName(), limits);
     PXL_TRY(catalog_.SetContainment(run.id, group.Description(), group.Cgroup()));
@@ -103,7 +114,8 @@ class Supervisor {
     auto end = RunAttempt(command, group, log, options);
     group.Remove();
     if (!end) {
-      Record(catalog_.FinishRun(run.id, {.exit_code = {}, .signal = {}, .reason = end.error().ToString()}));
+      Record(catalog_.FinishRun(run.id,
+                                {.exit_code = {}, .signal = {}, .reason = end.error().ToString()}));
       return Refuse(end.error(), "cannot start the job");
     }
     Ingest();
@@ -172,8 +184,8 @@ class Supervisor {
     while (true) {
       const auto now = catalog_.GetExperiment(experiment_.id);
       if (now && now->stop_requested_at != 0) return true;
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          until - std::chrono::steady_clock::now());
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
       if (left.count() <= 0) return false;
       pollfd fd{signals_.get(), POLLIN, 0};
       if (::poll(&fd, 1, static_cast<int>(left.count())) > 0) {

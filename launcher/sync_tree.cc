@@ -41,14 +41,16 @@ Status RemoveTree(const std::string& path) {
   return {};
 }
 
-// A write within the same clock tick as the last one leaves the time as it was. Waiting until the file's time is past
-// means that any later write gives it another one, and the next comparison cannot be fooled.
+// A write within the same clock tick as the last one leaves the time as it was. Waiting until the
+// file's time is past means that any later write gives it another one, and the next comparison
+// cannot be fooled.
 void WaitUntilSettled(const struct stat& status) {
   constexpr int64_t kTickNs = 20'000'000;
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   const int64_t age = Nanoseconds(now) - Nanoseconds(status.st_mtim);
-  if (age >= 0 && age < kTickNs) std::this_thread::sleep_for(std::chrono::nanoseconds(kTickNs - age));
+  if (age >= 0 && age < kTickNs)
+    std::this_thread::sleep_for(std::chrono::nanoseconds(kTickNs - age));
 }
 
 Status CopyBytes(int from, int to, const std::string& what) {
@@ -64,7 +66,7 @@ Status CopyBytes(int from, int to, const std::string& what) {
 
 Status CopyFile(const std::string& from, const std::string& to) {
   PX_ASSIGN(const UniqueFd source, OpenFile(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  struct stat status {};
+  struct stat status{};
   if (::fstat(source.get(), &status) != 0) return FailErrno(from);
   WaitUntilSettled(status);
   if (::fstat(source.get(), &status) != 0) return FailErrno(from);
@@ -101,8 +103,9 @@ class Syncer {
 
  private:
   // False if the entry is not wanted.
-  Result<bool> Entry(const std::string& source, const std::string& target, const std::string& path) {
-    struct stat from {};
+  Result<bool> Entry(const std::string& source, const std::string& target,
+                     const std::string& path) {
+    struct stat from{};
     if (::lstat(source.c_str(), &from) != 0) {
       if (errno == ENOENT) return false;  // gone since it was listed
       return FailErrno(source);
@@ -111,7 +114,7 @@ class Syncer {
     const bool ignored = options_.ignored(path, directory);
     if (ignored && (!directory || options_.prune(path))) return false;
     if (!directory && !S_ISREG(from.st_mode) && !S_ISLNK(from.st_mode)) return false;
-    struct stat to {};
+    struct stat to{};
     const bool exists = ::lstat(target.c_str(), &to) == 0;
     if (exists && (from.st_mode & S_IFMT) != (to.st_mode & S_IFMT)) {
       PX_TRY(RemoveTree(target));

@@ -9,6 +9,10 @@ target_link_libraries(px_launcher_testing PUBLIC px_launcher)
 add_executable(px-launch-plain testing/px_launch_plain.cc)
 target_link_libraries(px-launch-plain PRIVATE px_launcher_testing)
 
+# NVIDIA's management library, as far as px-launch uses it.
+add_library(px_fake_nvml MODULE testing/fake_nvml.cc)
+target_link_libraries(px_fake_nvml PRIVATE px_options)
+
 px_test(launcher_unit_test launcher
   launcher/args_test.cc
   launcher/console_log_test.cc
@@ -21,6 +25,7 @@ px_test(launcher_e2e_test launcher
   launcher/launcher_fixture.cc
   launcher/bad_input_test.cc
   launcher/clone_test.cc
+  launcher/gpu_test.cc
   launcher/group_test.cc
   launcher/run_test.cc
   launcher/supervisor_test.cc
@@ -30,5 +35,6 @@ target_compile_definitions(launcher_e2e_test PRIVATE
   PX_LAUNCH_PROGRAM="$<TARGET_FILE:px-launch>"
   PX_LAUNCH_PLAIN_PROGRAM="$<TARGET_FILE:px-launch-plain>"
   PX_FS_PROGRAM="$<TARGET_FILE:px-fs>"
+  PX_FAKE_NVML="$<TARGET_FILE:px_fake_nvml>"
 )
-add_dependencies(launcher_e2e_test px-launch px-launch-plain px-fs)
+add_dependencies(launcher_e2e_test px-launch px-launch-plain px-fs px_fake_nvml)

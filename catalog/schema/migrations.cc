@@ -5,8 +5,9 @@
 namespace px::catalog {
 namespace {
 
-// Numbers of experiments and groups come from counters in their project's row, so that a deleted experiment's number is
-// never given again. `original_id` becomes NULL when the original is deleted, `original_number` stays.
+// Numbers of experiments and groups come from counters in their project's row, so that a deleted
+// experiment's number is never given again. `original_id` becomes NULL when the original is
+// deleted, `original_number` stays.
 constexpr std::string_view kVersion1 = R"sql(
 CREATE TABLE users (
   id INTEGER PRIMARY KEY,

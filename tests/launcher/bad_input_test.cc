@@ -23,7 +23,8 @@ class BadInputTest : public LauncherTest {
 
 TEST_P(BadInputTest, UnknownCommandsAndOptions) {
   Refused({"experimnt", "get"}, 2, "no such command: experimnt", "did you mean 'experiment'?");
-  Refused({"experiment", "-xp", "1", "resmue"}, 2, "no such command: resmue", "did you mean 'resume'?");
+  Refused({"experiment", "-xp", "1", "resmue"}, 2, "no such command: resmue",
+          "did you mean 'resume'?");
   Refused({"run", "--fil", "x"}, 2, "no such option: --fil", "did you mean '--file'?");
   Refused({}, 2, "");
   Refused({"experiment"}, 2, "");
@@ -32,7 +33,8 @@ TEST_P(BadInputTest, UnknownCommandsAndOptions) {
 }
 
 TEST_P(BadInputTest, UnknownExperimentAndProject) {
-  Refused({"experiment", "-xp", "404", "resume"}, 10, "there is no experiment 404 in project user/demo");
+  Refused({"experiment", "-xp", "404", "resume"}, 10,
+          "there is no experiment 404 in project user/demo");
   Refused({"experiment", "-xp", "1", "-p", "demi", "get"}, 10, "there is no project user/demi",
           "did you mean 'user/demo'?");
   Refused({"experiment", "get"}, 2, "No experiment id was provided.");
@@ -46,8 +48,10 @@ TEST_P(BadInputTest, BadFiles) {
   Refused({"run", "-f", "section.yml"}, 1, "section.yml:3:1: ");
   Write("empty.yml", "version: 1\nkind: experiment\n");
   Refused({"run", "-f", "empty.yml"}, 1, "there is nothing to run");
-  Write("gpu.yml", "version: 1\nkind: experiment\nenvironment: {resources: {gpu: {limits: 64, requests: 64}}}\n"
-                   "run: {cmd: ls}\n");
+  Write(
+      "gpu.yml",
+      "version: 1\nkind: experiment\nenvironment: {resources: {gpu: {limits: 64, requests: 64}}}\n"
+      "run: {cmd: ls}\n");
   Refused({"run", "-f", "gpu.yml"}, 1, "unschedulable: it asks for 64 GPUs");
   NothingWasMade();
 }
@@ -66,12 +70,12 @@ TEST_P(BadInputTest, ACatalogOfANewerPxIsRefused) {
   const std::string path = home_ + "/store/catalog.db";
   const CommandResult bumped = LaunchWith({}, {"project", "list"});
   ASSERT_EQ(bumped.exit_code, 0);
-  const std::string script =
-      "import sqlite3; c = sqlite3.connect('" + path + "'); c.execute('PRAGMA user_version = 99'); c.commit()";
+  const std::string script = "import sqlite3; c = sqlite3.connect('" + path +
+                             "'); c.execute('PRAGMA user_version = 99'); c.commit()";
   ASSERT_EQ(std::system(("/usr/bin/env python3 -c \"" + script + "\"").c_str()), 0);
   Refused({"project", "list"}, 1, "made by a newer px", "install the newer px again");
-  const std::string back =
-      "import sqlite3; c = sqlite3.connect('" + path + "'); c.execute('PRAGMA user_version = 1'); c.commit()";
+  const std::string back = "import sqlite3; c = sqlite3.connect('" + path +
+                           "'); c.execute('PRAGMA user_version = 1'); c.commit()";
   ASSERT_EQ(std::system(("/usr/bin/env python3 -c \"" + back + "\"").c_str()), 0);
 }
 

@@ -186,7 +186,9 @@ TEST_F(CatalogTest, ANewerSchemaIsRefused) {
 
 TEST_F(CatalogTest, AForeignFileIsCorrupt) {
   const std::string path = directory_ + "/text";
-  { std::ofstream(path) << "this is no database, whatever its name may say about it ......"; }
+  {
+    std::ofstream(path) << "this is no database, whatever its name may say about it ......";
+  }
   EXPECT_EQ(Catalog::Open(path, clock_).error().code(), EUCLEAN);
 }
 

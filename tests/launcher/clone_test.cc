@@ -10,7 +10,8 @@ namespace {
 namespace fs = std::filesystem;
 using CloneTest = LauncherTest;
 
-constexpr const char* kTrain = "echo epoch >> $POLYAXON_OUTPUTS_PATH/checkpoint; echo from $PX_EXPERIMENT";
+constexpr const char* kTrain =
+    "echo epoch >> $POLYAXON_OUTPUTS_PATH/checkpoint; echo from $PX_EXPERIMENT";
 
 TEST_P(CloneTest, ResumeAddsToTheOriginalsOutputs) {
   Run(kTrain);
@@ -65,7 +66,8 @@ TEST_P(CloneTest, RestartBeginsEmpty) {
 }
 
 TEST_P(CloneTest, CopyIsExactAndApart) {
-  Run("cd $POLYAXON_OUTPUTS_PATH; mkdir sub; echo a > sub/file; echo b > .dot; ln -s sub/file link; "
+  Run("set -e; cd $POLYAXON_OUTPUTS_PATH; mkdir sub; echo a > sub/file; echo b > .dot; ln -s "
+      "sub/file link; "
       "chmod 640 .dot; touch -d '2001-02-03 04:05:06' sub/file");
   WaitDone(1);
   EXPECT_EQ(CloneOf(1, {"restart", "--copy"}), 2);
@@ -74,8 +76,8 @@ TEST_P(CloneTest, CopyIsExactAndApart) {
   const std::string copy = OutputsOf(2);
   EXPECT_EQ(ReadFile(copy + "/.dot"), "b\n");
   EXPECT_EQ(fs::read_symlink(copy + "/link"), "sub/file");
-  struct stat before {};
-  struct stat after {};
+  struct stat before{};
+  struct stat after{};
   ASSERT_EQ(::stat((OutputsOf(1) + "/.dot").c_str(), &before), 0);
   ASSERT_EQ(::stat((copy + "/.dot").c_str(), &after), 0);
   EXPECT_EQ(after.st_mode, before.st_mode);
@@ -106,7 +108,8 @@ TEST_P(CloneTest, TheDocumentedFormsAllWork) {
     ++number;
     const CommandResult result = Launch(form);
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_NE(result.out.find("with id " + std::to_string(number)), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("with id " + std::to_string(number)), std::string::npos)
+        << result.out;
     EXPECT_EQ(WaitDone(number), "succeeded");
   }
   EXPECT_EQ(Get(11)["strategy"], "copy");
@@ -129,7 +132,9 @@ TEST_P(CloneTest, ResumeIsRefusedWhileItRuns) {
   WaitState(1, "running");
   const CommandResult refused = Launch({"experiment", "-xp", "1", "resume"});
   EXPECT_EQ(refused.exit_code, 11);
-  EXPECT_EQ(refused.err.find("px-launch: error: cannot resume experiment 1: it is still running (pid "), 0U)
+  EXPECT_EQ(
+      refused.err.find("px-launch: error: cannot resume experiment 1: it is still running (pid "),
+      0U)
       << refused.err;
   EXPECT_NE(refused.err.find("hint: px-launch experiment -xp 1 stop"), std::string::npos);
   EXPECT_EQ(Launch({"experiment", "-xp", "1", "stop", "-y"}).exit_code, 0);
@@ -177,6 +182,24 @@ TEST_P(CloneTest, DeletingWhatWasResumedNeedsAWord) {
   EXPECT_EQ(Launch({"experiment", "-xp", "2", "delete", "-y"}).exit_code, 0);
   EXPECT_EQ(ReadFile(OutputsOf(1) + "/checkpoint"), "epoch\nepoch\n");
   EXPECT_EQ(Launch({"experiment", "-xp", "1", "delete", "-y"}).exit_code, 0);
+}
+
+TEST_P(CloneTest, TreeAndCompareShowWhatCameOfWhat) {
+  Write("polyaxonfile.yml",
+        "version: 1\nkind: experiment\ndeclarations: {lr: 1}\n"
+        "run: {cmd: 'echo {{ lr }} > $POLYAXON_OUTPUTS_PATH/f'}\n");
+  Write("override.yml", "declarations: {lr: 2}\n");
+  EXPECT_EQ(Launch({"run", "-f", "polyaxonfile.yml"}).exit_code, 0);
+  WaitDone(1);
+  CloneOf(1, {"resume"});
+  WaitDone(2);
+  CloneOf(2, {"restart", "--copy", "-f", "override.yml"});
+  WaitDone(3);
+  EXPECT_EQ(Launch({"tree", "3"}).out,
+            "1 succeeded: exit code 0\n"
+            "└─ 2 succeeded (resume): exit code 0\n"
+            "   └─ 3 succeeded (copy): exit code 0\n");
+  EXPECT_EQ(Json({"compare", "1", "3"})["params"]["lr"], (std::vector<std::string>{"1", "2"}));
 }
 
 PX_LAUNCHER_SUITE(CloneTest);

@@ -6,10 +6,11 @@ namespace {
 class GroupTest : public LauncherTest {
  protected:
   void StartGroup(const std::string& command, int concurrency) {
-    Write("group.yml", "version: 1\nkind: group\nhptuning:\n  concurrency: " +
-                           std::to_string(concurrency) +
-                           "\n  matrix:\n    lr: {values: [1, 2]}\n    size: {values: [a, b]}\n"
-                           "run: {cmd: '" + command + "'}\n");
+    Write("group.yml",
+          "version: 1\nkind: group\nhptuning:\n  concurrency: " + std::to_string(concurrency) +
+              "\n  matrix:\n    lr: {values: [1, 2]}\n    size: {values: [a, b]}\n"
+              "run: {cmd: '" +
+              command + "'}\n");
     const CommandResult run = Launch({"run", "-f", "group.yml"});
     ASSERT_EQ(run.exit_code, 0) << run.err;
     EXPECT_NE(run.out.find("Experiment group 1 was created"), std::string::npos);

@@ -24,7 +24,8 @@ std::string Slurp(const std::string& path) {
   return text.str();
 }
 
-// Runs a program in `directory`, its output going through files: what it leaves running may keep them open.
+// Runs a program in `directory`, its output going through files: what it leaves running may keep
+// them open.
 CommandResult RunIn(const std::string& directory, const std::vector<std::string>& environment,
                     std::vector<std::string> arguments, const std::string& scratch) {
   const std::string out = scratch + "/stdout";
@@ -69,10 +70,12 @@ void LauncherTest::SetUp() {
 
 void LauncherTest::TearDown() {
   if (home_.empty()) return;
-  for (const auto& group : nlohmann::json::parse(Launch({"project", "groups", "--json"}).out, nullptr, false)) {
+  for (const auto& group :
+       nlohmann::json::parse(Launch({"project", "groups", "--json"}).out, nullptr, false)) {
     Launch({"group", "-g", group["id"].dump(), "stop", "-y"});
   }
-  const auto list = nlohmann::json::parse(Launch({"project", "experiments", "--json"}).out, nullptr, false);
+  const auto list =
+      nlohmann::json::parse(Launch({"project", "experiments", "--json"}).out, nullptr, false);
   for (const auto& experiment : list) {
     const std::string status = experiment["status"];
     if (status == "succeeded" || status == "failed" || status == "stopped") continue;
@@ -90,10 +93,15 @@ CommandResult LauncherTest::Launch(const std::vector<std::string>& arguments) {
 
 CommandResult LauncherTest::LaunchWith(const std::vector<std::string>& environment,
                                        const std::vector<std::string>& arguments) {
-  std::vector<std::string> all{"PX_HOME=" + home_, "PX_USER=user", "PX_STORE=", "PX_OUTPUTS=",
-                               "PX_LOGS=", "PX_HEARTBEAT=0.05", "PX_GRACE=5",
-                               "PATH=" + fs::path(PX_FS_PROGRAM).parent_path().string() + ":" +
-                                   ::getenv("PATH")};
+  std::vector<std::string> all{
+      "PX_HOME=" + home_,
+      "PX_USER=user",
+      "PX_STORE=",
+      "PX_OUTPUTS=",
+      "PX_LOGS=",
+      "PX_HEARTBEAT=0.05",
+      "PX_GRACE=5",
+      "PATH=" + fs::path(PX_FS_PROGRAM).parent_path().string() + ":" + ::getenv("PATH")};
   all.insert(all.end(), environment.begin(), environment.end());
   std::vector<std::string> line{GetParam() == Backend::kPlain ? PX_LAUNCH_PLAIN_PROGRAM
                                                               : PX_LAUNCH_PROGRAM};

@@ -1,6 +1,8 @@
-// A home of its own for each test, and px-launch run in it as people run it: as a program, in a project's directory.
+// A home of its own for each test, and px-launch run in it as people run it: as a program, in a
+// project's directory.
 //
-// Every test of LauncherTest runs twice: on plain directories, and on a real mount (skipped without /dev/fuse).
+// Every test of LauncherTest runs twice: on plain directories, and on a real mount (skipped without
+// /dev/fuse).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -58,12 +60,11 @@ class LauncherTest : public ::testing::TestWithParam<Backend> {
   std::string project_;  // the working directory, initialised as user/demo
 };
 
-#define PX_LAUNCHER_SUITE(Suite)                                                     \
-  INSTANTIATE_TEST_SUITE_P(                                                          \
-      , Suite, ::testing::Values(::px::testing::Backend::kPlain,                     \
-                                 ::px::testing::Backend::kMount),                    \
-      [](const auto& instance) {                                                      \
-        return instance.param == ::px::testing::Backend::kPlain ? "plain" : "mount";     \
+#define PX_LAUNCHER_SUITE(Suite)                                                                  \
+  INSTANTIATE_TEST_SUITE_P(                                                                       \
+      , Suite, ::testing::Values(::px::testing::Backend::kPlain, ::px::testing::Backend::kMount), \
+      [](const auto& instance) {                                                                  \
+        return instance.param == ::px::testing::Backend::kPlain ? "plain" : "mount";              \
       })
 
 }  // namespace px::testing

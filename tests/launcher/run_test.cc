@@ -24,7 +24,8 @@ TEST_P(RunTest, StatusesTellTheWholeWay) {
   for (const auto& entry : Json({"experiment", "-xp", "1", "statuses"})) {
     states.push_back(entry["status"]);
   }
-  EXPECT_EQ(states, (std::vector<std::string>{"created", "scheduled", "starting", "running", "succeeded"}));
+  EXPECT_EQ(states,
+            (std::vector<std::string>{"created", "scheduled", "starting", "running", "succeeded"}));
 }
 
 TEST_P(RunTest, ExitCodeAndSignalAreTheReason) {
@@ -50,8 +51,9 @@ TEST_P(RunTest, OldAndNewNamesOfVariablesAreBothThere) {
   for (const std::string& line :
        {"POLYAXON_OUTPUTS_PATH=" + outputs, "POLYAXON_RUN_OUTPUTS_PATH=" + outputs,
         "POLYAXON_LOGS_PATH=" + home_ + "/logs/user/demo/experiments/1",
-        std::string("POLYAXON_DECLARATIONS={\"lr\":0.5}"), std::string("POLYAXON_PARAMS={\"lr\":0.5}"),
-        std::string("POLYAXON_LOG_LEVEL=INFO"), std::string("POLYAXON_TASK_INFO={\"type\":\"master\",\"index\":0}"),
+        std::string("POLYAXON_DECLARATIONS={\"lr\":0.5}"),
+        std::string("POLYAXON_PARAMS={\"lr\":0.5}"), std::string("POLYAXON_LOG_LEVEL=INFO"),
+        std::string("POLYAXON_TASK_INFO={\"type\":\"master\",\"index\":0}"),
         std::string("\"experiment_name\":\"user.demo.1\""), std::string("lr=0.5")}) {
     EXPECT_NE(log.find(line), std::string::npos) << line << " is not in\n" << log;
   }
@@ -65,7 +67,10 @@ TEST_P(RunTest, RunsInAWritableCloneOfTheCode) {
   EXPECT_NE(Logs(1).find("made-by-job"), std::string::npos);
   EXPECT_NE(::access((project_ + "/made-by-job").c_str(), F_OK), 0);
   EXPECT_NE(::access((Json({"experiment", "-xp", "1", "code"})["path"].get<std::string>() +
-                      "/made-by-job").c_str(), F_OK), 0);
+                      "/made-by-job")
+                         .c_str(),
+                     F_OK),
+            0);
 }
 
 TEST_P(RunTest, NumbersAreNeverGivenAgain) {
@@ -95,14 +100,16 @@ TEST_P(RunTest, ParametersOverrideDeclarations) {
 }
 
 TEST_P(RunTest, LogsFollowShowsEveryLineOnce) {
-  Run("for i in $(seq 1 2000); do echo line $i; done; touch done; while [ ! -e go ]; do sleep 0.01; done; echo end");
+  Run("for i in $(seq 1 2000); do echo line $i; done; touch done; while [ ! -e go ]; do sleep "
+      "0.01; done; echo end");
   const auto run_dir = home_ + "/outputs/user/demo/.run/1";
   WaitFor("the lines", [&] { return ::access((run_dir + "/done").c_str(), F_OK) == 0; });
   Write("../go", "");
   std::string expected;
   for (int i = 1; i <= 2000; ++i) expected += "line " + std::to_string(i) + "\n";
   EXPECT_EQ(::symlink("/", (run_dir + "/go").c_str()), 0);
-  EXPECT_EQ(Launch({"experiment", "-xp", "1", "logs", "-f", "--hide_time"}).out, expected + "end\n");
+  EXPECT_EQ(Launch({"experiment", "-xp", "1", "logs", "-f", "--hide_time"}).out,
+            expected + "end\n");
 }
 
 PX_LAUNCHER_SUITE(RunTest);

@@ -15,7 +15,8 @@ class SupervisorTest : public LauncherTest {
  protected:
   // The number that the job wrote into a file of its outputs.
   pid_t PidIn(int64_t number, const std::string& name) {
-    const std::string path = home_ + "/outputs/user/demo/experiments/" + std::to_string(number) + "/" + name;
+    const std::string path =
+        home_ + "/outputs/user/demo/experiments/" + std::to_string(number) + "/" + name;
     WaitFor(path, [&] { return !ReadFile(path).empty() && ReadFile(path).back() == '\n'; });
     return static_cast<pid_t>(std::stol(ReadFile(path)));
   }
@@ -25,14 +26,16 @@ class SupervisorTest : public LauncherTest {
   }
   // The supervisor of the only experiment: the job's parent.
   static pid_t ParentOf(pid_t pid) {
-    const std::string stat = launcher::RunProgram({"ps", "-o", "ppid=", "-p", std::to_string(pid)})->output;
+    const std::string stat =
+        launcher::RunProgram({"ps", "-o", "ppid=", "-p", std::to_string(pid)})->output;
     return static_cast<pid_t>(std::strtol(stat.c_str(), nullptr, 10));
   }
 };
 
 // A grandchild in a session of its own that ignores SIGTERM: what a process group cannot reach.
 constexpr const char* kStubborn =
-    "setsid bash -c 'trap \"\" TERM; echo $$ > $POLYAXON_OUTPUTS_PATH/deep; sleep 1000 & wait; sleep 1000' & "
+    "setsid bash -c 'trap \"\" TERM; echo $$ > $POLYAXON_OUTPUTS_PATH/deep; sleep 1000 & wait; "
+    "sleep 1000' & "
     "echo $$ > $POLYAXON_OUTPUTS_PATH/job; sleep 1000";
 
 TEST_P(SupervisorTest, StopReachesProcessesThatForkedAway) {
@@ -100,6 +103,20 @@ TEST_P(SupervisorTest, MaxRestartsTriesAgainInTheSameOutputs) {
   EXPECT_EQ(WaitDone(1), "succeeded");
   EXPECT_EQ(Get(1)["runs"].size(), 2U);
   EXPECT_EQ(Get(1)["runs"][0]["reason"], "exit code 1");
+}
+
+TEST_P(SupervisorTest, AKilledSupervisorIsReplacedIfARestartIsLeft) {
+  Write("polyaxonfile.yml",
+        "version: 1\nkind: experiment\nenvironment: {max_restarts: 1}\n"
+        "run: {cmd: 'if [ -e $POLYAXON_OUTPUTS_PATH/job ]; then exit 0; fi; "
+        "echo $$ > $POLYAXON_OUTPUTS_PATH/job; sleep 1000'}\n");
+  ASSERT_EQ(Launch({"run", "-f", "polyaxonfile.yml"}).exit_code, 0);
+  const pid_t job = PidIn(1, "job");
+  WaitState(1, "running");
+  ASSERT_EQ(::kill(ParentOf(job), SIGKILL), 0);
+  EXPECT_EQ(WaitDone(1), "succeeded");
+  EXPECT_FALSE(Lives(job));
+  EXPECT_EQ(Get(1)["runs"].size(), 2U);
 }
 
 TEST_P(SupervisorTest, AClosedTerminalDoesNotMatter) {

@@ -37,7 +37,7 @@ class SyncTreeTest : public ::testing::Test {
     return changes.value_or(-1);
   }
   ino_t Inode(const std::string& name) {
-    struct stat status {};
+    struct stat status{};
     EXPECT_EQ(::lstat((root_ + "/to/" + name).c_str(), &status), 0);
     return status.st_ino;
   }

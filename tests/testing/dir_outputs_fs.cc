@@ -12,7 +12,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Snapshots lie beside the volume, so that its content is only what jobs wrote: PATH.snapshots/NAME.
+// Snapshots lie beside the volume, so that its content is only what jobs wrote:
+// PATH.snapshots/NAME.
 std::string SnapshotPath(const std::string& path, const std::string& name) {
   return path + ".snapshots/" + name;
 }

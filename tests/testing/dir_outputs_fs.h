@@ -1,5 +1,5 @@
-// The launcher's OutputsFs on plain directories: volumes are directories with a marker beside them, clones are `cp -a`.
-// For tests that need no mount. Not atomic, not fast.
+// The launcher's OutputsFs on plain directories: volumes are directories with a marker beside them,
+// clones are `cp -a`. For tests that need no mount. Not atomic, not fast.
 #pragma once
 
 #include "launcher/outputs_fs.h"
