@@ -82,6 +82,14 @@ int64_t CounterIn(const std::string& file, const std::string& name) {
   return 0;
 }
 
+// A killed process leaves its cgroup's list before it has left the cgroup: until then it is busy.
+void RemoveCgroup(const std::string& directory) {
+  const auto deadline = steady_clock::now() + std::chrono::seconds(2);
+  while (::rmdir(directory.c_str()) != 0 && errno == EBUSY && steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
 std::string Bytes(double mib) { return std::to_string(static_cast<int64_t>(mib * 1024 * 1024)); }
 
 }  // namespace
@@ -200,8 +208,8 @@ int64_t JobGroup::OomKills() const {
 }
 
 void JobGroup::Remove() const {
-  for (const std::string& old : old_ones_) ::rmdir(old.c_str());
-  if (!cgroup_.empty()) ::rmdir(cgroup_.c_str());
+  for (const std::string& old : old_ones_) RemoveCgroup(old);
+  if (!cgroup_.empty()) RemoveCgroup(cgroup_);
 }
 
 }  // namespace px::launcher
