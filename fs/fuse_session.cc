@@ -80,6 +80,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
   if (options.io_uring && KernelOffersUring()) settings += ",io_uring";
   std::vector<std::string> words = {"px-fs", "-o", settings};
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
   const fuse_lowlevel_ops operations = BridgeOperations();

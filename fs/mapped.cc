@@ -65,7 +65,7 @@ Status Filesystem::CopyMapped(cow::VolumeId volume, std::vector<LiveCopy>* copie
     if (!IsOpenForWriting(object)) continue;
     const bool copied =
         std::any_of(copies->begin(), copies->end(),
-                    [&node = node](const LiveCopy& copy) { return copy.node == node; });
+                    [wanted = node](const LiveCopy& one) { return one.node == wanted; });
     if (copied) continue;
     LiveCopy copy;
     copy.node = node;

@@ -151,6 +151,7 @@ Status StartDaemon(const MountRequest& request) {
   for (const std::string& option : request.options) words.insert(words.end(), {"-o", option});
   words.push_back(request.mountpoint);
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
 
@@ -199,6 +200,7 @@ Status RemoveMount(const std::string& mountpoint) {
   }
   std::vector<std::string> words = {"fusermount3", "-u", "-q", "--", mountpoint};
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   pid_t pid = 0;

@@ -425,15 +425,17 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     kernel_->InvalidateAttributes(open.node);
   }
   if (!end_live) return {};
+  cow::ObjectId object;
   {
     const WriterLock io(open.io);
     open.live = false;
     if (ends_whole) open.sparse.reset();
+    object = open.object;
   }
   if (ends_whole) WakeBackground();  // the base may have been nobody else's
   if (open.slot) slots_->Clear(*open.slot);
   open.slot.reset();
-  if (open.replacing && !open.unclean) SettleLater(open.node, open.object);
+  if (open.replacing && !open.unclean) SettleLater(open.node, object);
   open.replacing = false;
   return {};
 }
