@@ -24,8 +24,9 @@ int ErrnoOf(int code, int system_errno) {
     case SQLITE_CONSTRAINT:
       return EEXIST;
     case SQLITE_IOERR:
-      return system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EROFS ? system_errno
-                                                                                     : EIO;
+      return system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EROFS
+                 ? system_errno
+                 : EIO;
     default:
       return EIO;
   }
@@ -133,7 +134,8 @@ Status Database::Transaction(const std::function<Status()>& body) const {
   Status status = body();
   if (status) status = Execute("COMMIT");
   if (!status && sqlite3_get_autocommit(handle_.get()) == 0) {
-    // The first error is the one that matters; a failed rollback leaves the connection to roll back on close.
+    // The first error is the one that matters; a failed rollback leaves the connection to roll back
+    // on close.
     if (const auto rolled_back = Execute("ROLLBACK"); !rolled_back) {
       return Forward(std::move(status).error().Wrap("and ROLLBACK failed"));
     }

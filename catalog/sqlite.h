@@ -1,8 +1,9 @@
 // A thin RAII layer over SQLite's C API: connections, prepared statements, errors as errno.
 //
-// A Database and its Statements belong to one thread at a time. SQLITE_FULL becomes ENOSPC, SQLITE_BUSY and
-// SQLITE_LOCKED EBUSY, SQLITE_CORRUPT and SQLITE_NOTADB EUCLEAN, SQLITE_READONLY EROFS, SQLITE_CANTOPEN ENOENT or
-// EACCES, SQLITE_NOMEM ENOMEM, SQLITE_CONSTRAINT EEXIST; the rest EIO.
+// A Database and its Statements belong to one thread at a time. SQLITE_FULL becomes ENOSPC,
+// SQLITE_BUSY and SQLITE_LOCKED EBUSY, SQLITE_CORRUPT and SQLITE_NOTADB EUCLEAN, SQLITE_READONLY
+// EROFS, SQLITE_CANTOPEN ENOENT or EACCES, SQLITE_NOMEM ENOMEM, SQLITE_CONSTRAINT EEXIST; the rest
+// EIO.
 #pragma once
 
 #include <sqlite3.h>
@@ -22,7 +23,8 @@ class Statement {
  public:
   Statement() = default;
 
-  // Parameters count from 1. The bytes of BindBlob and BindText must stay valid until Reset or the next bind.
+  // Parameters count from 1. The bytes of BindBlob and BindText must stay valid until Reset or the
+  // next bind.
   Statement& Bind(int index, int64_t value);
   Statement& BindNull(int index);
   Statement& BindText(int index, std::string_view value);
@@ -54,7 +56,8 @@ class Statement {
 class Database {
  public:
   Database() = default;
-  // `flags` as of sqlite3_open_v2. `busy_timeout_ms` is how long a statement waits for other processes.
+  // `flags` as of sqlite3_open_v2. `busy_timeout_ms` is how long a statement waits for other
+  // processes.
   static Result<Database> Open(const std::string& path, int flags, int busy_timeout_ms);
 
   Result<Statement> Prepare(std::string_view sql) const;

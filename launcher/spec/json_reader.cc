@@ -1,9 +1,13 @@
+#include <algorithm>
+
 #include "fmt/format.h"
 #include "launcher/spec/literal.h"
 #include "launcher/spec/reader.h"
 
 namespace px::spec {
 namespace {
+
+bool IsNotAscii(char c) { return c <= 0; }
 
 // Where the parser has read to. Shared by all copies of the iterator.
 struct Position {
@@ -85,6 +89,8 @@ class Handler : public nlohmann::json_sax<Json> {
                    const nlohmann::detail::exception& error) override {
     std::string what = error.what();
     if (const size_t at = what.find(": "); at != std::string::npos) what = what.substr(at + 2);
+    // It may quote half of a character.
+    if (!IsCleanText(what)) std::replace_if(what.begin(), what.end(), IsNotAscii, '?');
     return Refuse("not valid JSON: " + what, "check the quotes, commas and brackets before this");
   }
 

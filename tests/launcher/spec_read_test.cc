@@ -104,6 +104,8 @@ TEST_F(ReadTest, SyntaxErrorsHavePlacesAndHints) {
   EXPECT_THAT(Yaml("[a, b]: 1\n"), HasSubstr("px.yml:1:1: a key of a mapping must be text"));
   EXPECT_THAT(Yaml("a: !bogus 1\n"), HasSubstr("cannot be read with the tag '!bogus'"));
   EXPECT_THAT(JsonFile("{\"a\": 1,}"), StartsWith("px.json:1:9: not valid JSON"));
+  // The parser quotes half of the last character.
+  Json(JsonFile("{\"a\": 1\u00e9}")).dump();
   EXPECT_THAT(JsonFile("{\"a\":\n 1e999}"), StartsWith("px.json:2:"));
 }
 
