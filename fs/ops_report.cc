@@ -144,8 +144,9 @@ Result<std::vector<std::string>> Filesystem::AllPathsOf(cow::Reader& reader, Nod
   }));
   std::vector<std::string> paths;
   for (const auto& [dir, name] : names) {
-    PX_ASSIGN(const std::string parent, PathIn(reader, {node.volume, dir}));
-    paths.push_back(parent == "." ? name : parent + "/" + name);
+    const auto parent = PathIn(reader, {node.volume, dir});
+    if (!parent) return Forward(parent.error());
+    paths.push_back(dir == cow::kRootIno ? name : *parent + "/" + name);
   }
   return paths;
 }
