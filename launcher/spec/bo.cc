@@ -183,8 +183,10 @@ Json SuggestBo(const GroupSpec& spec, const std::vector<Trial>& trials, Rng& rng
     const std::optional<Point> point = space.ToPoint(RandomSuggestion(spec, rng));
     if (point) candidates.emplace_back(maximizer.Value(*point), *point);
   }
-  const auto larger = [](const auto& a, const auto& b) { return a.first > b.first; };
-  std::stable_sort(candidates.begin(), candidates.end(), larger);
+  const auto larger = [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  };
+  std::sort(candidates.begin(), candidates.end(), larger);
   const size_t refined =
       std::min(candidates.size(), static_cast<size_t>(std::clamp(spec.bo.n_iter, 0, 1000)));
   for (size_t i = 0; i < refined; ++i) {
@@ -194,7 +196,7 @@ Json SuggestBo(const GroupSpec& spec, const std::vector<Trial>& trials, Rng& rng
     point = space.ToPoint(space.ToSuggestion(point)).value_or(point);
     candidates.emplace_back(maximizer.Value(point), std::move(point));
   }
-  std::stable_sort(candidates.begin(), candidates.end(), larger);
+  std::sort(candidates.begin(), candidates.end(), larger);
   for (const auto& [value, point] : candidates) {
     Json suggestion = space.ToSuggestion(point);
     if (!seen.tried.contains(suggestion.dump())) return suggestion;

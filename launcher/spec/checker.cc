@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <map>
+#include <tuple>
 
 #include "fmt/format.h"
 #include "launcher/spec/literal.h"
@@ -62,9 +64,15 @@ bool Checker::IsOpen(const Json& value) const {
 }
 
 std::vector<Problem> Checker::TakeProblems() {
-  std::stable_sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
-    return std::tie(a.file, a.line, a.column) < std::tie(b.file, b.line, b.column);
-  });
+  // By place; those of one place stay in the order in which they were found.
+  using Place = std::tuple<std::string, int, int, size_t>;
+  std::map<Place, Problem> sorted;
+  for (Problem& problem : problems_) {
+    Place place(problem.file, problem.line, problem.column, sorted.size());
+    sorted.emplace(std::move(place), std::move(problem));
+  }
+  problems_.clear();
+  for (auto& [place, problem] : sorted) problems_.push_back(std::move(problem));
   return std::move(problems_);
 }
 

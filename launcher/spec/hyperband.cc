@@ -50,8 +50,11 @@ std::vector<size_t> BestTrials(const std::vector<Trial>& trials, bool maximize, 
   for (size_t i = 0; i < trials.size(); ++i) {
     if (!std::isnan(trials[i].metric)) order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return maximize ? trials[a].metric > trials[b].metric : trials[a].metric < trials[b].metric;
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const double x = trials[a].metric;
+    const double y = trials[b].metric;
+    if (x == y) return a < b;
+    return maximize ? x > y : x < y;
   });
   order.resize(std::min(count, order.size()));
   return order;
