@@ -1,9 +1,15 @@
 // Clock: the one way to ask what time it is, so that tests can decide.
 #pragma once
 
+#include <cstdint>
 #include <ctime>
 
 namespace px {
+
+// Nanoseconds since the epoch of the clock that `time` was read from.
+constexpr int64_t ToNanoseconds(const timespec& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
 
 class Clock {
  public:

@@ -6,14 +6,30 @@
 #include <cstdlib>
 
 namespace px {
+namespace {
+
+using LoggerPtr = std::shared_ptr<spdlog::logger>;
+
+// The one in use; set before there are threads.
+LoggerPtr& Current() {
+  // spdlog's own default writes to standard output, which belongs to the programs' results.
+  // Never destroyed: threads may log while the process ends.
+  static LoggerPtr& logger = *new LoggerPtr(
+      std::make_shared<spdlog::logger>("px", std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+  return logger;
+}
+
+}  // namespace
+
+spdlog::logger& Logger() { return *Current(); }
 
 Status LogToFile(const std::string& path) {
   try {
     auto logger = std::make_shared<spdlog::logger>(
         "px", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path, /*truncate=*/false));
-    logger->set_level(spdlog::get_level());
+    logger->set_level(Logger().level());
     logger->flush_on(spdlog::level::info);
-    spdlog::set_default_logger(std::move(logger));
+    Current() = std::move(logger);
   } catch (const spdlog::spdlog_ex& error) {
     return Fail(EIO, error.what());
   }
@@ -25,13 +41,13 @@ Status SetLogLevel(const std::string& level) {
   if (parsed == spdlog::level::off && level != "off") {
     return Fail(EINVAL, "unknown log level '" + level + "'");
   }
-  spdlog::set_level(parsed);
+  Logger().set_level(parsed);
   return {};
 }
 
 void CheckFailed(const char* file, int line, const char* expression) {
-  spdlog::critical("{}:{}: broken invariant: {}", file, line, expression);
-  spdlog::default_logger()->flush();
+  Logger().critical("{}:{}: broken invariant: {}", file, line, expression);
+  Logger().flush();
   std::abort();
 }
 

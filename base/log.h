@@ -11,6 +11,8 @@
 
 namespace px {
 
+// What the functions below write to.
+spdlog::logger& Logger();
 // Sends every later log line to `path` (appended, flushed from level info up).
 Status LogToFile(const std::string& path);
 // One of trace, debug, info, warn, error, off. Unknown names are EINVAL.
@@ -18,19 +20,19 @@ Status SetLogLevel(const std::string& level);
 
 template <typename... Args>
 void LogDebug(fmt::format_string<Args...> format, Args&&... args) {
-  spdlog::debug(format, std::forward<Args>(args)...);
+  Logger().debug(format, std::forward<Args>(args)...);
 }
 template <typename... Args>
 void LogInfo(fmt::format_string<Args...> format, Args&&... args) {
-  spdlog::info(format, std::forward<Args>(args)...);
+  Logger().info(format, std::forward<Args>(args)...);
 }
 template <typename... Args>
 void LogWarn(fmt::format_string<Args...> format, Args&&... args) {
-  spdlog::warn(format, std::forward<Args>(args)...);
+  Logger().warn(format, std::forward<Args>(args)...);
 }
 template <typename... Args>
 void LogError(fmt::format_string<Args...> format, Args&&... args) {
-  spdlog::error(format, std::forward<Args>(args)...);
+  Logger().error(format, std::forward<Args>(args)...);
 }
 
 // Logs the place and the text, then aborts. For broken invariants of our own code only.

@@ -34,10 +34,7 @@ Result<Catalog> Catalog::Open(const std::string& path, Clock& clock) {
   return catalog;
 }
 
-int64_t Catalog::Now() const {
-  const timespec now = clock_->Now();
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
+int64_t Catalog::Now() const { return ToNanoseconds(clock_->Now()); }
 
 Status Catalog::Migrate() {
   const auto scripts = Migrations();

@@ -45,6 +45,8 @@ enum class ItemType : uint8_t {
 struct Time {
   int64_t sec = 0;
   uint32_t nsec = 0;
+
+  int64_t Nanoseconds() const { return sec * 1'000'000'000 + nsec; }
 } __attribute__((packed));
 
 enum class ContentKind : uint8_t {

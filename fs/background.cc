@@ -123,8 +123,7 @@ Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
     PX_TRY(item);
     // After a power cut the slot may be older than the tree: only the object it names decides.
     if (item->object != entry.object.value) return {};
-    const int64_t mtime_ns =
-        int64_t{backing.st_mtim.tv_sec} * 1'000'000'000 + backing.st_mtim.tv_nsec;
+    const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
     const auto size = static_cast<uint64_t>(backing.st_size);
     if (mtime_ns == entry.base_mtime_ns && size == item->size) return {};
     item->size = size;

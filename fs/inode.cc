@@ -127,9 +127,7 @@ void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item,
   attr->st_size = backing.st_size;
   // What a sparse file shows is about all there, in one object or the other.
   attr->st_blocks = open.sparse == nullptr ? backing.st_blocks : (backing.st_size + 511) / 512;
-  const int64_t mtime_ns =
-      int64_t{backing.st_mtim.tv_sec} * 1'000'000'000 + backing.st_mtim.tv_nsec;
-  if (mtime_ns == open.base_mtime_ns) return;
+  if (ToNanoseconds(backing.st_mtim) == open.base_mtime_ns) return;
   attr->st_mtim = backing.st_mtim;
   if (Later(backing.st_ctim, ToTimespec(item.ctime))) attr->st_ctim = backing.st_ctim;
 }

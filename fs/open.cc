@@ -20,10 +20,6 @@ constexpr uint64_t kKeepTruncated = 4096;
 
 bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
-int64_t ToNanoseconds(const timespec& time) {
-  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
 }  // namespace
 
 Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {

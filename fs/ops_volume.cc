@@ -120,7 +120,7 @@ Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string
   attributes.parent_dir = parent.ino;
   attributes.name = name;
   const cow::Time now = Now();
-  attributes.created_ns = now.sec * 1'000'000'000 + now.nsec;
+  attributes.created_ns = now.Nanoseconds();
   cow::VolumeId volume;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(volume, txn.CreateVolume(attributes.Serialize()));
@@ -228,7 +228,7 @@ Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone,
     item->size = static_cast<uint64_t>(copy.attr.st_size);
     item->blocks = static_cast<uint64_t>(copy.attr.st_blocks);
     const timespec& mtime = copy.attr.st_mtim;
-    if (int64_t{mtime.tv_sec} * 1'000'000'000 + mtime.tv_nsec != copy.base_mtime_ns) {
+    if (ToNanoseconds(mtime) != copy.base_mtime_ns) {
       item->mtime = {mtime.tv_sec, static_cast<uint32_t>(mtime.tv_nsec)};
     }
     PX_TRY(SaveInode(txn, node, *item));
@@ -283,8 +283,7 @@ Result<cow::VolumeId> Filesystem::CloneVolume(NodeKey parent, const std::string&
   attributes.flags = flags;
   attributes.parent_dir = parent.ino;
   attributes.name = name;
-  const cow::Time now = Now();
-  attributes.created_ns = now.sec * 1'000'000'000 + now.nsec;
+  attributes.created_ns = ToNanoseconds(clock_->Now());
   PX_ASSIGN(
       const cow::VolumeId clone,
       CloneInto(source_volume, attributes, [&](cow::Txn& txn, cow::VolumeId volume) -> Status {
@@ -328,8 +327,7 @@ Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const 
   attributes.parent_dir = index.ino;
   attributes.parent_volume = volume_root.volume;
   attributes.name = name;
-  const cow::Time now = Now();
-  attributes.created_ns = now.sec * 1'000'000'000 + now.nsec;
+  attributes.created_ns = ToNanoseconds(clock_->Now());
   PX_TRY(
       CloneInto(volume_root.volume, attributes, [&](cow::Txn& txn, cow::VolumeId volume) -> Status {
         PX_TRY(CheckOwner(txn, volume_root.volume, caller));

@@ -14,8 +14,6 @@
 namespace px::fs {
 namespace {
 
-int64_t Nanoseconds(const cow::Time& time) { return time.sec * 1'000'000'000 + time.nsec; }
-
 struct KeptVersion {
   uint64_t seq = 0;
   cow::VersionItem item;
@@ -57,7 +55,7 @@ Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem
   version.content = old.content;
   item->flags |= cow::kInodeHasVersions;
   return txn.Put(node.volume,
-                 cow::VersionKey(node.ino, static_cast<uint64_t>(Nanoseconds(version.replaced))),
+                 cow::VersionKey(node.ino, static_cast<uint64_t>(version.replaced.Nanoseconds())),
                  cow::AsBytes(version));
 }
 
@@ -138,8 +136,8 @@ Status Filesystem::ListVersions(NodeKey dir, px_ioc_text* text, const Caller& ca
       const std::string line =
           nlohmann::ordered_json{{"version", version->seq},
                                  {"size", version->item.size},
-                                 {"mtime_ns", Nanoseconds(version->item.mtime)},
-                                 {"replaced_ns", Nanoseconds(version->item.replaced)}}
+                                 {"mtime_ns", version->item.mtime.Nanoseconds()},
+                                 {"replaced_ns", version->item.replaced.Nanoseconds()}}
               .dump() +
           "\n";
       if (text->length + line.size() > PX_TEXT_MAX) break;  // hundreds: the newest are what matters
@@ -178,7 +176,7 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     present.content = item.content;
     // The present content first: so no object is without a name for a moment.
     PX_TRY(txn.Put(node.volume,
-                   cow::VersionKey(node.ino, static_cast<uint64_t>(Nanoseconds(present.replaced))),
+                   cow::VersionKey(node.ino, static_cast<uint64_t>(present.replaced.Nanoseconds())),
                    cow::AsBytes(present)));
     item.object = wanted->item.object;
     item.size = wanted->item.size;

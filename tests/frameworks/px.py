@@ -17,7 +17,7 @@ DONE = {"succeeded", "failed", "stopped"}
 def binary_folder(to):
     """A folder with px-fs, px-launch and polyaxon, of the build folder PX_BUILD or build/release."""
     build = pathlib.Path(os.environ.get("PX_BUILD") or ROOT / "build/release")
-    for program in ["bin/px-fs", "launcher/px-launch"]:
+    for program in ["bin/px-fs", "bin/px-launch"]:
         (to / pathlib.Path(program).name).symlink_to((build / program).resolve(strict=True))
     (to / "polyaxon").symlink_to("px-launch")
 

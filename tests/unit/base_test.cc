@@ -128,18 +128,26 @@ TEST(UniqueFdTest, ReleaseGivesUpOwnership) {
   ::close(raw);
 }
 
+// Before any test of LogTest sends the log to a file.
+TEST(Log, GoesToStandardErrorUnlessToldOtherwise) {
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  LogError("seen {}", 1);
+  Logger().flush();
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("seen 1"), std::string::npos);
+}
+
 class LogTest : public testing::Test {
  protected:
   void SetUp() override {
     std::string name = testing::TempDir() + "px-log-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     directory_ = name;
-    logger_ = spdlog::default_logger();
-    level_ = spdlog::get_level();
+    level_ = Logger().level();
   }
   void TearDown() override {
-    spdlog::set_default_logger(logger_);
-    spdlog::set_level(level_);
+    Logger().set_level(level_);
     std::filesystem::remove_all(directory_);
   }
   std::string Written() const {
@@ -150,7 +158,6 @@ class LogTest : public testing::Test {
   }
 
   std::filesystem::path directory_;
-  std::shared_ptr<spdlog::logger> logger_;
   spdlog::level::level_enum level_ = spdlog::level::info;
 };
 
@@ -159,7 +166,7 @@ TEST_F(LogTest, LevelDecidesWhatIsWritten) {
   ASSERT_TRUE(SetLogLevel("warn"));
   LogInfo("quiet {}", 1);
   LogWarn("loud {}", 2);
-  spdlog::default_logger()->flush();
+  Logger().flush();
   EXPECT_EQ(Written().find("quiet"), std::string::npos);
   EXPECT_NE(Written().find("loud 2"), std::string::npos);
 }
@@ -173,7 +180,7 @@ TEST_F(LogTest, EveryDocumentedLevelIsKnown) {
 TEST_F(LogTest, UnknownLevelIsEinvalAndChangesNothing) {
   ASSERT_TRUE(SetLogLevel("error"));
   EXPECT_EQ(SetLogLevel("loud").error().code(), EINVAL);
-  EXPECT_EQ(spdlog::get_level(), spdlog::level::err);
+  EXPECT_EQ(Logger().level(), spdlog::level::err);
 }
 
 TEST_F(LogTest, FileThatCannotBeOpenedIsAnError) {
