@@ -40,8 +40,9 @@ struct ReclaimRow {
   uint64_t id = 0;
 };
 
-// Named counters that must survive: the next node id, the next object id and so on.
-enum class Counter : uint8_t { kNextNode = 1, kNextObject = 2, kNextVolume = 3 };
+// Named counters that must survive: the next node id, the next object id and so on; kJournal is the
+// last batch that a JournaledPageTable handed over.
+enum class Counter : uint8_t { kNextNode = 1, kNextObject = 2, kNextVolume = 3, kJournal = 4 };
 
 // One atomic change. Views must stay valid until Commit returns.
 struct PageBatch {

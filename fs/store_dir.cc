@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "catalog/page_table.h"
+#include "cow/journaled_page_table.h"
 
 namespace px::fs {
 namespace {
@@ -30,7 +31,8 @@ std::string ReadAll(int fd) {
 
 bool IsOurs(const std::string& name) {
   for (const char* known :
-       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "objects",
+       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.log.0",
+        "meta.log.1", "objects",
         "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm", "px-fs.log"}) {
     if (name == known) return true;
   }
@@ -75,7 +77,7 @@ Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
 
 Status StoreDir::CheckFormat(bool create) const {
   std::ifstream file(path_ + "/format");
-  if (!file) return create ? WriteFormat() : Status(Fail(ENOENT, path_ + "/format"));
+  if (!file) return create ? WriteFormat("") : Status(Fail(ENOENT, path_ + "/format"));
   std::string word;
   int version = 0;
   if (!(file >> word >> version) || word != "px-store" || version < 1) {
@@ -86,17 +88,20 @@ Status StoreDir::CheckFormat(bool create) const {
                 fmt::format("store {} has format {}, this px-fs knows up to {}: use a newer px-fs",
                             path_, version, kStoreVersion));
   }
+  std::string uuid;
+  if (version < kStoreVersion && file >> word >> uuid) return WriteFormat(uuid);
   return {};
 }
 
-Status StoreDir::WriteFormat() const {
-  std::array<uint8_t, 16> uuid{};
-  if (::getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) {
-    return FailErrno("get random bytes");
+Status StoreDir::WriteFormat(std::string uuid) const {
+  if (uuid.empty()) {
+    std::array<uint8_t, 16> random{};
+    if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+      return FailErrno("get random bytes");
+    }
+    for (const uint8_t byte : random) uuid += fmt::format("{:02x}", byte);
   }
-  std::string text = fmt::format("px-store {}\nuuid ", kStoreVersion);
-  for (const uint8_t byte : uuid) text += fmt::format("{:02x}", byte);
-  text += '\n';
+  const std::string text = fmt::format("px-store {}\nuuid {}\n", kStoreVersion, uuid);
   const std::string temp = path_ + "/format.tmp";
   const UniqueFd fd(::open(temp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
@@ -128,7 +133,7 @@ Result<Filesystem::Parts> StoreDir::OpenParts() const {
   parts.checkpoint = [table = pages.get()]() -> Status {
     return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
   };
-  parts.pages = std::move(pages);
+  PX_ASSIGN(parts.pages, cow::JournaledPageTable::Open(std::move(pages), path_));
   PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
   PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));
   return parts;

@@ -3,7 +3,8 @@
 //
 //   STORE/format      "px-store VERSION" and "uuid …", one a line
 //   STORE/lock        held (flock) by the one daemon; names its pid and mount while it is
-//   STORE/meta.db     page table     STORE/objects/   data     STORE/open.slots   see open_slots.h
+//   STORE/meta.db     page table     STORE/meta.log.* its journal (cow/journal.h)
+//   STORE/objects/    data           STORE/open.slots see open_slots.h
 #pragma once
 
 #include <string>
@@ -14,7 +15,9 @@
 
 namespace px::fs {
 
-inline constexpr int kStoreVersion = 1;
+// 2: commits go through a journal (meta.log.0, meta.log.1) that a program of version 1 would not
+// replay. A store of version 1 becomes one of version 2 when it is opened.
+inline constexpr int kStoreVersion = 2;
 
 class StoreDir {
  public:
@@ -35,7 +38,8 @@ class StoreDir {
  private:
   StoreDir(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
   Status CheckFormat(bool create) const;
-  Status WriteFormat() const;
+  // With a new uuid, or the one given.
+  Status WriteFormat(std::string uuid) const;
 
   std::string path_;
   UniqueFd lock_;

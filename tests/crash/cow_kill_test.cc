@@ -1,4 +1,4 @@
-// Kills a process that updates a store over SQLite, at random moments: whatever it had acknowledged
+// Kills a process that updates a store over the journal and SQLite, at random moments: whatever it had acknowledged
 // must be there.
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -11,6 +11,7 @@
 
 #include "base/unique_fd.h"
 #include "catalog/page_table.h"
+#include "cow/journaled_page_table.h"
 #include "cow/store.h"
 #include "tests/model/cow_model.h"
 
@@ -44,7 +45,9 @@ Status OneUpdate(Store* store, uint64_t n) {
 
 [[noreturn]] void Child(const std::string& dir, uint64_t first, int acknowledge) {
   const auto run = [&]() -> Status {
-    PX_ASSIGN(const auto pages, catalog::SqlitePageTable::Open(dir, true));
+    PX_ASSIGN(auto below, catalog::SqlitePageTable::Open(dir, true));
+    auto* const sqlite = below.get();
+    PX_ASSIGN(const auto pages, JournaledPageTable::Open(std::move(below), dir));
     PX_ASSIGN(const auto store, Store::Open(pages.get(), {}));
     for (uint64_t n = first;; ++n) {
       if (n == 1) {
@@ -55,7 +58,8 @@ Status OneUpdate(Store* store, uint64_t n) {
       }
       PX_TRY(OneUpdate(store.get(), n));
       if (::write(acknowledge, &n, sizeof n) != sizeof n) return Fail(EPIPE);
-      if (n % 100 == 0) PX_TRY(pages->Checkpoint());
+      if (n % 40 == 0) PX_TRY(pages->HandOver());
+      if (n % 100 == 0) PX_TRY(sqlite->Checkpoint());
     }
   };
   ::_exit(run() ? 0 : 1);
@@ -84,8 +88,10 @@ uint64_t RunAndKill(const std::string& dir, uint64_t first, uint64_t kill_after,
 }
 
 void Verify(const std::string& dir, uint64_t last) {
-  const auto pages = catalog::SqlitePageTable::Open(dir, true);
-  ASSERT_TRUE(pages);
+  auto below = catalog::SqlitePageTable::Open(dir, true);
+  ASSERT_TRUE(below);
+  const auto pages = JournaledPageTable::Open(std::move(*below), dir);
+  ASSERT_TRUE(pages) << pages.error().ToString();
   const auto store = Store::Open(pages->get(), {});
   ASSERT_TRUE(store);
   std::string text;

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "catalog/page_table.h"
+#include "cow/journaled_page_table.h"
 #include "tests/model/cow_model.h"
 #include "tests/testing/memory_page_table.h"
 
@@ -37,24 +38,28 @@ TEST(CowModelTest, CacheOfAFewNodes) {
               ModelSeed());
 }
 
-TEST(CowModelTest, OverSqlite) {
+TEST(CowModelTest, OverTheJournalAndSqlite) {
   std::string dir = ::testing::TempDir() + "px-cow-model-XXXXXX";
   ASSERT_NE(::mkdtemp(dir.data()), nullptr);
   {
-    std::unique_ptr<catalog::SqlitePageTable> pages;
+    std::unique_ptr<cow::JournaledPageTable> pages;
+    catalog::SqlitePageTable* sqlite = nullptr;
     CowModelOptions options;
     options.reopen = [&]() -> cow::PageTable* {
       pages.reset();
       auto opened = catalog::SqlitePageTable::Open(dir, /*create=*/true);
       if (!opened) throw std::runtime_error(opened.error().ToString());
-      pages = std::move(*opened);
+      sqlite = opened->get();
+      auto journaled = cow::JournaledPageTable::Open(std::move(*opened), dir);
+      if (!journaled) throw std::runtime_error(journaled.error().ToString());
+      pages = std::move(*journaled);
       return pages.get();
     };
     CowModel model(std::move(options), ModelSeed());
     const uint64_t ops = ModelOps(60'000);
     while (model.ops() < ops) {
       model.Run(5'000);
-      ASSERT_TRUE(pages->Checkpoint());
+      ASSERT_TRUE(sqlite->Checkpoint());
     }
     model.DropAll();
   }

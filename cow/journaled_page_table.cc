@@ -1,0 +1,393 @@
+#include "cow/journaled_page_table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "base/log.h"
+#include "cow/journal_record.h"
+
+namespace px::cow {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+// What is handed over is handed over as one batch, beside which the table below answers nobody: so
+// many pages at most, or so old.
+constexpr size_t kDuePages = 1024;
+constexpr size_t kDueRows = 1024;
+constexpr size_t kDueBytes = Journal::kCapacity / 2;
+constexpr auto kDueAge = std::chrono::seconds(2);
+constexpr auto kRetry = std::chrono::seconds(1);
+
+}  // namespace
+
+// --- Opening and closing ---
+
+Result<std::unique_ptr<JournaledPageTable>> JournaledPageTable::Open(
+    std::unique_ptr<PageTable> below, const std::string& dir) {
+  std::unique_ptr<JournaledPageTable> table(new JournaledPageTable(std::move(below)));
+  PX_TRY(table->Recover(dir));
+  table->thread_ = std::thread([raw = table.get()] { raw->Loop(); });
+  return table;
+}
+
+Status JournaledPageTable::Recover(const std::string& dir) {
+  PX_ASSIGN(const uint64_t taken_over, below_->LoadCounter(Counter::kJournal));
+  Layer layer;
+  uint64_t last = taken_over;
+  const auto load = [&](NodeId id, std::span<std::byte> out) -> Status {
+    const auto found = layer.pages.find(id.value);
+    if (found == layer.pages.end()) return below_->Load(id, out);
+    if (found->second == nullptr) return Fail(EUCLEAN, "journal: a page changed after its end");
+    std::memcpy(out.data(), found->second->data(), kNodeSize);
+    return {};
+  };
+  const auto replay = [&](uint64_t seq, std::span<const std::byte> record) -> Status {
+    PX_ASSIGN(const DecodedBatch decoded, DecodeRecord(record, load));
+    layer.Apply(decoded.batch);
+    last = seq;
+    return {};
+  };
+  PX_ASSIGN(journal_, Journal::Open(dir, taken_over, replay));
+  if (last != taken_over) PX_TRY(HandOverLayer(layer, last));
+  PX_TRY(journal_->Restart());
+  const MutexLock lock(mutex_);
+  seq_ = handed_over_ = last;
+  return {};
+}
+
+JournaledPageTable::~JournaledPageTable() {
+  {
+    const MutexLock lock(mutex_);
+    stopping_ = true;
+    wake_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+// --- Reading ---
+
+const Layer::Page* JournaledPageTable::FindPage(NodeId id, bool* known) const {
+  *known = true;
+  if (const auto found = active_.pages.find(id.value); found != active_.pages.end()) {
+    return found->second.get();
+  }
+  if (passing_ != nullptr) {
+    const auto found = passing_->pages.find(id.value);
+    if (found != passing_->pages.end()) return found->second.get();
+  }
+  *known = false;
+  return nullptr;
+}
+
+Status JournaledPageTable::Load(NodeId id, std::span<std::byte> out) {
+  {
+    const MutexLock lock(mutex_);
+    bool known = false;
+    const Layer::Page* page = FindPage(id, &known);
+    if (page != nullptr) {
+      if (out.size() != kNodeSize) return Fail(EUCLEAN, "page of a wrong size");
+      std::memcpy(out.data(), page->data(), kNodeSize);
+      return {};
+    }
+    if (known) return Fail(ENOENT, "no such page");
+  }
+  // What is in neither layer now was there before, and stays there.
+  return below_->Load(id, out);
+}
+
+Result<uint64_t> JournaledPageTable::CountOf(uint64_t id, Counts Layer::* counts, CountCache& cache,
+                                             const std::function<Result<uint64_t>()>& below) {
+  {
+    const MutexLock lock(mutex_);
+    for (const Layer* layer : {static_cast<const Layer*>(&active_),
+                               static_cast<const Layer*>(passing_.get())}) {
+      if (layer == nullptr) continue;
+      const auto found = (layer->*counts).find(id);
+      if (found != (layer->*counts).end()) return std::max<uint64_t>(found->second, 1);
+    }
+    const CountCache::Slot& slot = cache.Of(id);
+    if (slot.id == id && slot.refs != 0) return slot.refs;
+  }
+  // No Commit runs beside this, so the answer stays true while it is put into the cache.
+  PX_ASSIGN(const uint64_t refs, below());
+  const MutexLock lock(mutex_);
+  cache.Of(id) = {id, refs};
+  return refs;
+}
+
+Result<uint64_t> JournaledPageTable::NodeRefs(NodeId id) PX_NO_TSA {
+  return CountOf(id.value, &Layer::node_refs, node_counts_, [&] { return below_->NodeRefs(id); });
+}
+
+Result<uint64_t> JournaledPageTable::ObjectRefs(ObjectId id) PX_NO_TSA {
+  return CountOf(id.value, &Layer::object_refs, object_counts_,
+                 [&] { return below_->ObjectRefs(id); });
+}
+
+Result<std::optional<VolumeRow>> JournaledPageTable::LoadVolume(VolumeId id) {
+  {
+    const MutexLock lock(mutex_);
+    if (const auto found = active_.volumes.find(id.value); found != active_.volumes.end()) {
+      return found->second;
+    }
+    if (passing_ != nullptr) {
+      const auto found = passing_->volumes.find(id.value);
+      if (found != passing_->volumes.end()) return found->second;
+    }
+  }
+  return below_->LoadVolume(id);
+}
+
+Status JournaledPageTable::ScanVolumes(VolumeId from,
+                                       const std::function<bool(const VolumeRow&)>& visit) {
+  // Newer ones win: the layers are read before the table below, so that what passes from one to the
+  // other meanwhile is seen twice rather than not at all.
+  std::map<uint32_t, std::optional<VolumeRow>> rows;
+  {
+    const MutexLock lock(mutex_);
+    rows.insert(active_.volumes.lower_bound(from.value), active_.volumes.end());
+    if (passing_ != nullptr) {
+      rows.insert(passing_->volumes.lower_bound(from.value), passing_->volumes.end());
+    }
+  }
+  auto next = rows.begin();
+  bool go_on = true;
+  // Visits the rows of the layers below `end`.
+  const auto visit_layers = [&](uint64_t end) {
+    for (; go_on && next != rows.end() && next->first < end; ++next) {
+      if (next->second) go_on = visit(*next->second);
+    }
+  };
+  PX_TRY(below_->ScanVolumes(from, [&](const VolumeRow& row) {
+    visit_layers(row.id.value);
+    if (!go_on) return false;
+    const bool newer = next != rows.end() && next->first == row.id.value;
+    if (newer) {
+      visit_layers(uint64_t{row.id.value} + 1);
+    } else {
+      go_on = visit(row);
+    }
+    return go_on;
+  }));
+  visit_layers(UINT64_MAX);
+  return {};
+}
+
+Result<std::vector<ReclaimRow>> JournaledPageTable::LoadQueue(ReclaimRow::Kind kind,
+                                                              uint64_t max_seq, size_t limit) {
+  std::map<uint64_t, ReclaimRow, std::greater<>> rows;
+  std::unordered_set<uint64_t> unqueued;
+  {
+    const MutexLock lock(mutex_);
+    for (const Layer* layer : {static_cast<const Layer*>(&active_),
+                               static_cast<const Layer*>(passing_.get())}) {
+      if (layer == nullptr) continue;
+      size_t taken = 0;
+      for (auto row = layer->queued.rbegin(); row != layer->queued.rend() && taken < limit; ++row) {
+        if (row->second.kind != kind || row->first > max_seq || unqueued.contains(row->first)) {
+          continue;
+        }
+        rows.insert(*row);
+        ++taken;
+      }
+      unqueued.insert(layer->unqueued.begin(), layer->unqueued.end());
+    }
+  }
+  // As many more as may have to be left out.
+  const size_t more = std::min(unqueued.size(), SIZE_MAX - limit);
+  PX_ASSIGN(const std::vector<ReclaimRow> below,
+            below_->LoadQueue(kind, max_seq, limit + more));
+  for (const ReclaimRow& row : below) {
+    if (!unqueued.contains(row.seq)) rows.emplace(row.seq, row);
+  }
+  std::vector<ReclaimRow> out;
+  for (const auto& [seq, row] : rows) {
+    if (out.size() == limit) break;
+    out.push_back(row);
+  }
+  return out;
+}
+
+Result<uint64_t> JournaledPageTable::LoadCounter(Counter counter) {
+  {
+    const MutexLock lock(mutex_);
+    if (const auto found = active_.counters.find(counter); found != active_.counters.end()) {
+      return found->second;
+    }
+    if (passing_ != nullptr) {
+      const auto found = passing_->counters.find(counter);
+      if (found != passing_->counters.end()) return found->second;
+    }
+  }
+  return below_->LoadCounter(counter);
+}
+
+Status JournaledPageTable::ScanPages(const std::function<bool(NodeId)>& visit) {
+  PX_TRY(HandOver());
+  return below_->ScanPages(visit);
+}
+
+Status JournaledPageTable::ScanNodeRefs(const std::function<bool(NodeId, uint64_t)>& visit) {
+  PX_TRY(HandOver());
+  return below_->ScanNodeRefs(visit);
+}
+
+Status JournaledPageTable::ScanObjectRefs(const std::function<bool(ObjectId, uint64_t)>& visit) {
+  PX_TRY(HandOver());
+  return below_->ScanObjectRefs(visit);
+}
+
+// --- Committing ---
+
+Status JournaledPageTable::Commit(const PageBatch& batch) {
+  const MutexLock lock(mutex_);
+  EncodeRecord(
+      batch, journal_->epoch(), seq_ + 1,
+      [this](NodeId id) PX_NO_TSA -> const std::byte* {
+        bool known = false;
+        const Layer::Page* page = FindPage(id, &known);
+        return page == nullptr ? nullptr : page->data();
+      },
+      &record_);
+  if (record_.size() > Journal::kCapacity) {
+    PX_TRY(CommitBelow(batch));
+  } else {
+    if (!journal_->Fits(record_.size())) PX_TRY(MakeRoom(record_.size()));
+    PX_TRY(journal_->Append(record_));
+    if (active_.empty()) {
+      oldest_ = SteadyClock::now();
+      wake_.NotifyOne();
+    }
+    ++seq_;
+    active_.Apply(batch);
+    if (passing_ == nullptr && IsDue()) wake_.NotifyOne();
+  }
+  const auto remember = [](CountCache& cache, uint64_t id, uint64_t refs) {
+    CountCache::Slot& slot = cache.Of(id);
+    if (slot.id == id) slot.refs = std::max<uint64_t>(refs, 1);
+  };
+  for (const auto& [id, refs] : batch.node_refs) remember(node_counts_, id.value, refs);
+  for (const auto& [id, refs] : batch.object_refs) remember(object_counts_, id.value, refs);
+  return {};
+}
+
+// A batch that no journal file could hold.
+Status JournaledPageTable::CommitBelow(const PageBatch& batch) {
+  PX_TRY(WaitHandedOver(seq_));
+  PageBatch counted = batch;
+  counted.counters.emplace_back(Counter::kJournal, seq_ + 1);
+  PX_TRY(below_->Commit(counted));
+  ++seq_;
+  handed_over_ = seq_;
+  // The records that come after it count on it.
+  return below_->Sync();
+}
+
+Status JournaledPageTable::MakeRoom(size_t size) {
+  while (!journal_->Fits(size)) {
+    if (passing_ == nullptr) {
+      StartPassing();
+      wake_.NotifyOne();
+      continue;
+    }
+    const uint64_t attempt = attempts_;
+    wake_.NotifyOne();
+    while (attempts_ == attempt) settled_.Wait(mutex_);
+    if (!failed_) return failed_;
+  }
+  return {};
+}
+
+Status JournaledPageTable::Sync() {
+  const Status synced = journal_->Sync();
+  if (synced) return {};
+  LogError("{}", synced.error().ToString());
+  // What the journal lost is still in memory.
+  return HandOver();
+}
+
+// --- Handing over ---
+
+bool JournaledPageTable::IsDue() const {
+  return !active_.empty() &&
+         (stopping_ || wanted_ > handed_over_ || journal_->used() > kDueBytes ||
+          active_.pages.size() > kDuePages || active_.unqueued.size() > kDueRows ||
+          SteadyClock::now() - oldest_ > kDueAge);
+}
+
+void JournaledPageTable::StartPassing() {
+  PX_CHECK(passing_ == nullptr);
+  passing_ = std::make_unique<Layer>(std::move(active_));
+  passing_seq_ = seq_;
+  active_ = Layer();
+  journal_->Switch();
+}
+
+Status JournaledPageTable::HandOverLayer(const Layer& layer, uint64_t seq) {
+  PageBatch batch = layer.ToBatch();
+  batch.counters.emplace_back(Counter::kJournal, seq);
+  PX_TRY(below_->Commit(batch));
+  return below_->Sync();
+}
+
+void JournaledPageTable::Loop() PX_NO_TSA {
+  bool complained = false;
+  mutex_.lock();
+  for (;;) {
+    while (passing_ == nullptr && !IsDue() && !stopping_) {
+      if (active_.empty()) {
+        wake_.Wait(mutex_);
+      } else {
+        wake_.WaitFor(mutex_, kDueAge);
+      }
+    }
+    if (passing_ == nullptr && active_.empty()) break;  // stopping
+    if (passing_ == nullptr) StartPassing();
+    Layer* const layer = passing_.get();
+    const uint64_t seq = passing_seq_;
+    mutex_.unlock();
+    Status status = HandOverLayer(*layer, seq);
+    mutex_.lock();
+    ++attempts_;
+    failed_ = status;
+    std::unique_ptr<Layer> done;
+    if (status) {
+      handed_over_ = seq;
+      done = std::move(passing_);
+    }
+    settled_.NotifyAll();
+    if (!status && !std::exchange(complained, true)) {
+      LogError("handing over the journal: {}", status.error().ToString());
+    }
+    if (status) {
+      complained = false;
+      mutex_.unlock();
+      done.reset();  // thousands of pages: not with the mutex held
+      mutex_.lock();
+      continue;
+    }
+    if (stopping_) break;  // the next Open replays it
+    wake_.WaitFor(mutex_, kRetry);
+  }
+  mutex_.unlock();
+}
+
+Status JournaledPageTable::WaitHandedOver(uint64_t seq) {
+  wanted_ = std::max(wanted_, seq);
+  while (handed_over_ < seq) {
+    const uint64_t attempt = attempts_;
+    wake_.NotifyOne();
+    while (attempts_ == attempt && handed_over_ < seq) settled_.Wait(mutex_);
+    if (!failed_) return failed_;
+  }
+  return {};
+}
+
+Status JournaledPageTable::HandOver() {
+  const MutexLock lock(mutex_);
+  return WaitHandedOver(seq_);
+}
+
+}  // namespace px::cow

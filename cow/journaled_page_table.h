@@ -1,0 +1,105 @@
+// JournaledPageTable: a page table that takes batches over into another one in the background.
+//
+// Commit writes the batch to a journal and keeps it in memory, which costs a small part of what the
+// table below needs. A thread hands what has gathered to the table below, many batches as one, and
+// makes it durable there before the journal's space is used again. What a page changed in many
+// batches of that time is written once.
+//
+// Durability: as PageTable says. After Commit the batch is in the journal (a kill cannot undo it),
+// after Sync it is there durably. Open replays what the table below has not. Replay happens whole
+// or not at all, in one batch.
+//
+// Threads: as PageTable says. Locks: its mutex is above those of the table below.
+//
+// Errors: those of the table below; a background failure (ENOSPC, EIO) is tried again, and returned
+// from Commit once the journal is full.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cow/journal.h"
+#include "cow/layer.h"
+#include "cow/page_table.h"
+
+namespace px::cow {
+
+class JournaledPageTable final : public PageTable {
+ public:
+  // `below` must have Counter::kJournal to itself.
+  static Result<std::unique_ptr<JournaledPageTable>> Open(std::unique_ptr<PageTable> below,
+                                                          const std::string& dir);
+  // Hands everything over.
+  ~JournaledPageTable() override;
+
+  Status Load(NodeId id, std::span<std::byte> out) override;
+  Result<uint64_t> NodeRefs(NodeId id) override;
+  Result<uint64_t> ObjectRefs(ObjectId id) override;
+  Result<std::optional<VolumeRow>> LoadVolume(VolumeId id) override;
+  Status ScanVolumes(VolumeId from, const std::function<bool(const VolumeRow&)>& visit) override;
+  Result<std::vector<ReclaimRow>> LoadQueue(ReclaimRow::Kind kind, uint64_t max_seq,
+                                            size_t limit) override;
+  Result<uint64_t> LoadCounter(Counter counter) override;
+  Status Commit(const PageBatch& batch) override;
+  Status Sync() override;
+  Status ScanPages(const std::function<bool(NodeId)>& visit) override;
+  Status ScanNodeRefs(const std::function<bool(NodeId, uint64_t)>& visit) override;
+  Status ScanObjectRefs(const std::function<bool(ObjectId, uint64_t)>& visit) override;
+
+  // Hands over what was committed before the call, durably.
+  Status HandOver();
+
+ private:
+  // Counts read lately, direct-mapped by id. A count that is not 1 is rare, a question for each
+  // open is not.
+  struct CountCache {
+    struct Slot {
+      uint64_t id = 0, refs = 0;
+    };
+    std::vector<Slot> slots = std::vector<Slot>(size_t{1} << 14);
+    Slot& Of(uint64_t id) { return slots[id % slots.size()]; }
+  };
+  using Counts = std::unordered_map<uint64_t, uint64_t>;
+
+  explicit JournaledPageTable(std::unique_ptr<PageTable> below) : below_(std::move(below)) {}
+  Status Recover(const std::string& dir);
+  // The page's bytes here, if it is here. `known` is set if it is here or was erased here.
+  const Layer::Page* FindPage(NodeId id, bool* known) const PX_REQUIRES(mutex_);
+  Result<uint64_t> CountOf(uint64_t id, Counts Layer::* counts, CountCache& cache,
+                           const std::function<Result<uint64_t>()>& below);
+  bool IsDue() const PX_REQUIRES(mutex_);
+  void StartPassing() PX_REQUIRES(mutex_);
+  Status MakeRoom(size_t size) PX_REQUIRES(mutex_);
+  Status CommitBelow(const PageBatch& batch) PX_REQUIRES(mutex_);
+  Status WaitHandedOver(uint64_t seq) PX_REQUIRES(mutex_);
+  Status HandOverLayer(const Layer& layer, uint64_t seq);
+  void Loop();
+
+  const std::unique_ptr<PageTable> below_;
+  std::unique_ptr<Journal> journal_;
+
+  Mutex mutex_;
+  CondVar wake_;     // the thread
+  CondVar settled_;  // an attempt to hand over ended, well or not
+  Layer active_ PX_GUARDED_BY(mutex_);
+  std::unique_ptr<Layer> passing_ PX_GUARDED_BY(mutex_);  // being handed over; unchanged meanwhile
+  uint64_t passing_seq_ PX_GUARDED_BY(mutex_) = 0;        // its last batch
+  std::chrono::steady_clock::time_point oldest_ PX_GUARDED_BY(mutex_);  // batch of active_
+  uint64_t seq_ PX_GUARDED_BY(mutex_) = 0;                              // the last batch
+  uint64_t wanted_ PX_GUARDED_BY(mutex_) = 0;       // hand over batches up to that one now
+  uint64_t handed_over_ PX_GUARDED_BY(mutex_) = 0;  // up to that one
+  uint64_t attempts_ PX_GUARDED_BY(mutex_) = 0;
+  Status failed_ PX_GUARDED_BY(mutex_);  // of the last attempt
+  bool stopping_ PX_GUARDED_BY(mutex_) = false;
+  std::vector<std::byte> record_ PX_GUARDED_BY(mutex_);
+  CountCache node_counts_ PX_GUARDED_BY(mutex_);
+  CountCache object_counts_ PX_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace px::cow
