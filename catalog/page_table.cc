@@ -51,17 +51,6 @@ enum SqlitePageTable::Sql : size_t {
 
 namespace {
 
-constexpr const char* kSchema = R"sql(
-  CREATE TABLE page(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
-  CREATE TABLE node_refs(id INTEGER PRIMARY KEY, refs INTEGER NOT NULL);
-  CREATE TABLE object_refs(id INTEGER PRIMARY KEY, refs INTEGER NOT NULL);
-  CREATE TABLE volume(id INTEGER PRIMARY KEY, root INTEGER NOT NULL, next_ino INTEGER NOT NULL,
-                      attributes BLOB NOT NULL);
-  CREATE TABLE reclaim(kind INTEGER NOT NULL, seq INTEGER NOT NULL, id INTEGER NOT NULL,
-                       PRIMARY KEY(kind, seq)) WITHOUT ROWID;
-  CREATE TABLE counter(name INTEGER PRIMARY KEY, value INTEGER NOT NULL);
-)sql";
-
 // In the order of SqlitePageTable::Sql.
 constexpr std::array kStatements = {
     "BEGIN IMMEDIATE",
@@ -89,10 +78,6 @@ constexpr std::array kStatements = {
     "DELETE FROM reclaim WHERE seq = ? AND kind IN (1, 2)",
     "REPLACE INTO counter(name, value) VALUES(?, ?)",
 };
-
-constexpr int kApplicationId = 0x70786d74;
-constexpr uint64_t kHoldOffBytes = uint64_t{64} << 20;
-constexpr uint64_t kTruncateBytes = uint64_t{256} << 20;
 
 int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }
 uint64_t Unsigned(int64_t value) { return static_cast<uint64_t>(value); }
@@ -124,88 +109,7 @@ class Rewound {
   Statement& statement_;
 };
 
-Result<int64_t> NumberOf(const Database& database, const char* sql) {
-  PX_ASSIGN(Statement statement, database.Prepare(sql));
-  PX_TRY(statement.Step());
-  return statement.Int(0);
-}
-
-// True if the database is empty, false if it is ours; else the error that says what it is.
-Result<bool> IsFresh(const Database& database) {
-  PX_ASSIGN(const int64_t version, NumberOf(database, "PRAGMA user_version"));
-  PX_ASSIGN(const int64_t tables, NumberOf(database, "SELECT count(*) FROM sqlite_schema"));
-  if (version == 0 && tables == 0) return true;
-  if (version == kMetaVersion) return false;
-  if (version > kMetaVersion) {
-    return Fail(EPROTONOSUPPORT, "format version " + std::to_string(version) +
-                                     " is newer than this program's " +
-                                     std::to_string(kMetaVersion));
-  }
-  return Fail(EUCLEAN, "not a store's database (format version " + std::to_string(version) + ")");
-}
-
-Status MakeSchema(const Database& database) {
-  return database.Transaction([&]() -> Status {
-    PX_TRY(database.Execute(kSchema));
-    PX_TRY(database.Execute("PRAGMA application_id = " + std::to_string(kApplicationId)));
-    return database.Execute("PRAGMA user_version = " + std::to_string(kMetaVersion));
-  });
-}
-
 }  // namespace
-
-// --- Opening ---
-
-Result<std::unique_ptr<SqlitePageTable>> SqlitePageTable::Open(const std::string& dir,
-                                                               bool create) {
-  auto table = std::make_unique<SqlitePageTable>(Private{}, dir);
-  if (const Status opened = table->OpenDatabase(create); !opened) {
-    return Forward(Error(opened.error()).Wrap(dir + "/meta.db"));
-  }
-  return table;
-}
-
-SqlitePageTable::~SqlitePageTable() {
-  const MutexLock checkpoint_lock(checkpoint_mutex_);
-  const MutexLock lock(mutex_);
-  statements_.clear();
-  checkpointer_ = Database();
-}
-
-Status SqlitePageTable::OpenDatabase(bool create) {
-  const std::string path = dir_ + "/meta.db";
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
-  constexpr int kBusyTimeoutMs = 30000;
-  const MutexLock checkpoint_lock(checkpoint_mutex_);
-  const MutexLock sync_lock(sync_mutex_);
-  {
-    const MutexLock lock(mutex_);
-    PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs));
-    PX_TRY(database_.Execute("PRAGMA page_size = 4096"));
-    PX_ASSIGN(const bool fresh, IsFresh(database_));
-    PX_ASSIGN(Statement mode, database_.Prepare("PRAGMA journal_mode = WAL"));
-    PX_ASSIGN(const bool row, mode.Step());
-    if (!row || mode.Text(0) != "wal") return Fail(ENOTSUP, "no write-ahead log can be had here");
-    mode.Reset();
-    PX_TRY(database_.Execute(
-        "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192;"
-        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"));
-    if (fresh) PX_TRY(MakeSchema(database_));
-    PX_TRY(PrepareAll());
-    // Called after each commit with the number of pages in the log.
-    sqlite3_wal_hook(
-        database_.handle(),
-        [](void* self, sqlite3*, const char*, int pages) {
-          static_cast<SqlitePageTable*>(self)->wal_pages_.store(static_cast<uint64_t>(pages),
-                                                                std::memory_order_relaxed);
-          return SQLITE_OK;
-        },
-        this);
-  }
-  PX_ASSIGN(checkpointer_, Database::Open(path, flags, /*busy_timeout_ms=*/0));
-  PX_TRY(checkpointer_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0"));
-  return OpenWal();
-}
 
 Status SqlitePageTable::PrepareAll() {
   static_assert(kStatements.size() == kSqlCount);
@@ -213,18 +117,6 @@ Status SqlitePageTable::PrepareAll() {
     PX_ASSIGN(Statement statement, database_.Prepare(sql));
     statements_.push_back(std::move(statement));
   }
-  return {};
-}
-
-Status SqlitePageTable::OpenWal() {
-  // A descriptor of our own: SQLite's is its own affair. Closing one for the log drops no lock,
-  // since SQLite locks meta.db and meta.db-shm only. The directory is flushed so that the log's
-  // name survives as well.
-  const std::string path = dir_ + "/meta.db-wal";
-  wal_.Reset(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-  if (!wal_) return FailErrno("meta.db-wal");
-  const UniqueFd dir(::open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!dir || ::fsync(dir.get()) != 0) return FailErrno(dir_);
   return {};
 }
 
@@ -325,6 +217,7 @@ Status SqlitePageTable::Commit(const PageBatch& batch) {
   PX_TRY(At(kBegin).Run());
   Status status = Write(batch);
   if (status) status = At(kCommit).Run();
+  if (status) commits_.fetch_add(1, std::memory_order_relaxed);
   if (!status && sqlite3_get_autocommit(database_.handle()) == 0) {
     // The first error is the one that matters.
     if (const Status undone = At(kRollback).Run(); !undone) {
@@ -375,51 +268,6 @@ Status SqlitePageTable::WriteRows(const PageBatch& batch) {
     PX_TRY(At(kPutCounter).Bind(1, static_cast<int64_t>(name)).Bind(2, Signed(value)).Run());
   }
   return {};
-}
-
-Status SqlitePageTable::Sync() {
-  const MutexLock lock(sync_mutex_);
-  // SQLite keeps the log's file as long as the connection lives, but somebody may have removed it
-  // by hand.
-  struct stat info{};
-  if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
-  if (info.st_nlink == 0) return Fail(EIO, "meta.db-wal: removed while in use");
-  if (::fdatasync(wal_.get()) != 0) return FailErrno("meta.db-wal");
-  return {};
-}
-
-// --- The log ---
-
-Status SqlitePageTable::RunCheckpoint(int mode, uint64_t* log_pages) {
-  int in_log = 0, moved = 0;
-  const int code =
-      sqlite3_wal_checkpoint_v2(checkpointer_.handle(), nullptr, mode, &in_log, &moved);
-  *log_pages = in_log > 0 ? static_cast<uint64_t>(in_log) : 0;
-  // Until the next commit says how large the log is then, only what was not moved counts.
-  wal_pages_.store(in_log > moved ? static_cast<uint64_t>(in_log - moved) : 0,
-                   std::memory_order_relaxed);
-  // Busy: a reader or the writer was in the way; what could be moved was, and the next call goes
-  // on.
-  if (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED) return {};
-  return Forward(SqliteError(checkpointer_.handle(), code).Wrap("checkpoint of meta.db"));
-}
-
-Status SqlitePageTable::Checkpoint() {
-  const MutexLock checkpoint_lock(checkpoint_mutex_);
-  uint64_t log_pages = 0;
-  PX_TRY(RunCheckpoint(SQLITE_CHECKPOINT_PASSIVE, &log_pages));
-  if (log_pages * kWalFrame < kHoldOffBytes) return {};
-  // Commits that came meanwhile keep the log from starting afresh: with none in between, the rest
-  // is short.
-  struct stat info{};
-  {
-    const MutexLock sync_lock(sync_mutex_);
-    if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
-  }
-  const MutexLock lock(mutex_);
-  const bool truncate = static_cast<uint64_t>(info.st_size) > kTruncateBytes;
-  return RunCheckpoint(truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
-                       &log_pages);
 }
 
 }  // namespace px::catalog

@@ -6,6 +6,13 @@
 // the log. Checkpoint, which moves the log into the database, is never part of Commit: a background
 // thread calls it when WalBytes says so.
 //
+// Sync points (page_table_log.cc). The kernel writes the log's pages when it likes, so after a
+// power cut the log may know of commits whose objects' data never reached the disk. Sync therefore
+// has the caller's objects flushed first (BeforeSync) and then notes, as a row, how much of the log
+// they stand for; a checkpoint moves no more than that. Opened after a power cut (another boot than
+// the one that wrote last, and not closed in order), the log is cut back to the last such point. So
+// the database is always as it was at one moment, and everything it names was flushed.
+//
 // Threads: as of cow::PageTable; Checkpoint and WalBytes may run beside anything. Visitors of the
 // Scan functions must not call the page table. One process at a time: the caller holds the store's
 // lock file.
@@ -16,7 +23,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,17 +36,39 @@
 
 namespace px::catalog {
 
-inline constexpr int kMetaVersion = 1;
+inline constexpr int kMetaVersion = 2;
+
+// How the database was left by its last user.
+enum class LastUse {
+  kClosed,    // in order
+  kKilled,    // on this boot: all commits are there, but what they name may not be flushed
+  kPowerCut,  // on another boot: what came after the last sync point is gone, but not what was
+              // written in place since
+};
 
 class SqlitePageTable final : public cow::PageTable {
   struct Private {};
 
  public:
   SqlitePageTable(Private, std::string dir) : dir_(std::move(dir)) {}
-  // Opens `dir`/meta.db; makes it if `create` and there is none.
-  static Result<std::unique_ptr<SqlitePageTable>> Open(const std::string& dir, bool create);
-  // Moves the log into the database and removes it, where possible.
+  // Opens `dir`/meta.db; makes it if `create` and there is none; migrates an older format. `boot`
+  // stands for the running kernel; empty: asks it.
+  static Result<std::unique_ptr<SqlitePageTable>> Open(const std::string& dir, bool create,
+                                                       const std::string& boot = {});
+  // Syncs, moves the log into the database and removes it, where possible.
   ~SqlitePageTable() override;
+
+  // Whether what the commits so far name may not be flushed.
+  bool was_killed() const { return killed_; }
+  // kPowerCut until ForgetPowerCut, also by the next user.
+  LastUse last_use() const { return last_use_; }
+  // What a power cut asks of the user, such as reading true sizes back, was done.
+  Status ForgetPowerCut() PX_EXCLUDES(mutex_);
+  // Before each sync point: `prepare` runs while no commit does, and says by the function it
+  // returns how to make everything durable that the commits so far name. That function runs beside
+  // commits. Call it before other threads use the table.
+  using PrepareFlush = std::function<std::function<Status()>()>;
+  void BeforeSync(PrepareFlush prepare) PX_NO_TSA { prepare_flush_ = std::move(prepare); }
 
   Status Load(cow::NodeId id, std::span<std::byte> out) override;
   Result<uint64_t> NodeRefs(cow::NodeId id) override;
@@ -63,10 +94,28 @@ class SqlitePageTable final : public cow::PageTable {
 
  private:
   static constexpr uint64_t kWalFrame = 4096 + 24;
+  static constexpr uint64_t kWalHeader = 32;
   enum Sql : size_t;
 
+  // Of the log, at one moment.
+  struct LogEnd {
+    uint64_t salts = 0;  // of the log's header; they change when it starts afresh
+    uint64_t frames = 0;
+  };
+
   Status OpenDatabase(bool create);
+  Status Configure(bool fresh) PX_REQUIRES(mutex_);
+  Status FindOutLastUse(LogEnd* point) PX_REQUIRES(mutex_);
+  Status CutLog(uint64_t frames) const;
+  static uint64_t SaltsOfLog(int wal);  // 0: it has no header
   Status PrepareAll() PX_REQUIRES(mutex_);
+  LogEnd PresentEnd() PX_REQUIRES(sync_mutex_, mutex_);
+  Status WriteSyncPoint(const LogEnd& end, const std::string& boot) PX_REQUIRES(mutex_);
+  // Has what the commits so far name flushed and notes it. With `pin`, the log up to there, and no
+  // more, may be moved into the database until Unpin.
+  Status MakeSyncPoint(bool pin) PX_REQUIRES(sync_mutex_);
+  Status Pin() PX_REQUIRES(mutex_);
+  void Unpin() PX_REQUIRES(mutex_);
   Status OpenWal() PX_REQUIRES(sync_mutex_);
   Statement& At(Sql sql) PX_REQUIRES(mutex_) { return statements_[sql]; }
   Result<uint64_t> Number(Sql sql, uint64_t key, uint64_t otherwise);
@@ -78,13 +127,23 @@ class SqlitePageTable final : public cow::PageTable {
   Status RunCheckpoint(int mode, uint64_t* log_pages) PX_REQUIRES(checkpoint_mutex_);
 
   const std::string dir_;
-  Mutex checkpoint_mutex_;  // before mutex_
+  std::string boot_;
+  LastUse last_use_ = LastUse::kClosed;
+  bool killed_ = false;     // on this boot; a power cut before that may not be settled either
+  Mutex checkpoint_mutex_;  // before sync_mutex_, and that before mutex_
   Database checkpointer_ PX_GUARDED_BY(checkpoint_mutex_);
   Mutex sync_mutex_;
   UniqueFd wal_ PX_GUARDED_BY(sync_mutex_);
+  PrepareFlush prepare_flush_ PX_GUARDED_BY(sync_mutex_);
+  std::optional<Error> flush_failed_ PX_GUARDED_BY(sync_mutex_);
   Mutex mutex_;  // of the connection and all statements
   Database database_ PX_GUARDED_BY(mutex_);
   std::vector<Statement> statements_ PX_GUARDED_BY(mutex_);
+  // A reader that stands still at the last sync point: a checkpoint does not pass it.
+  Database pin_ PX_GUARDED_BY(mutex_);
+  std::atomic<uint64_t> commits_{0};           // that wrote, sync points left out
+  std::atomic<uint64_t> covered_commits_{0};   // by the last sync point that is durable
+  uint64_t frames_ PX_GUARDED_BY(mutex_) = 0;  // of the log as of the last commit
   std::atomic<uint64_t> wal_pages_{0};
 };
 

@@ -22,7 +22,7 @@ std::string Name(VolumeId id) { return "volume " + std::to_string(id.value); }
 class Checker {
  public:
   Checker(PageTable* pages, bool repair, const std::function<void(const std::string&)>& report,
-          const std::function<void(ObjectId)>& object_seen)
+          const std::function<void(ObjectId, bool waits)>& object_seen)
       : pages_(*pages), repair_(repair), report_(report), object_seen_(object_seen) {}
 
   Result<uint64_t> Run() {
@@ -33,9 +33,9 @@ class Checker {
     PX_TRY(CompareObjectCounts());
     PX_TRY(FindLostPages());
     PX_TRY(CompareCounters());
-    for (const auto& [id, refs] : objects_) object_seen_(ObjectId{id});
+    for (const auto& [id, refs] : objects_) object_seen_(ObjectId{id}, false);
     for (const auto& [id, seq] : waiting_) {
-      if (!objects_.contains(id)) object_seen_(ObjectId{id});
+      if (!objects_.contains(id)) object_seen_(ObjectId{id}, true);
     }
     PX_TRY(FlushRepairs());
     return findings_;
@@ -235,7 +235,7 @@ class Checker {
   PageTable& pages_;
   const bool repair_;
   const std::function<void(const std::string&)>& report_;
-  const std::function<void(ObjectId)>& object_seen_;
+  const std::function<void(ObjectId, bool waits)>& object_seen_;
 
   std::unordered_map<uint64_t, Seen> nodes_;
   std::unordered_map<uint64_t, uint64_t> objects_;  // id -> references
@@ -252,7 +252,7 @@ class Checker {
 
 Result<uint64_t> StoreImpl::Check(bool repair,
                                   const std::function<void(const std::string&)>& report,
-                                  const std::function<void(ObjectId)>& object_seen) {
+                                  const std::function<void(ObjectId, bool waits)>& object_seen) {
   const FairWriterLock lock(lock_);
   Result<uint64_t> findings = Checker(pages_, repair, report, object_seen).Run();
   if (repair) {

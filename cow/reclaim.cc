@@ -30,7 +30,7 @@ class Reclaimer {
   // Gives back one reference to the node; its children join the stack if that was the last.
   Status GiveBack(NodeId id, std::vector<NodeId>* stack) {
     PX_ASSIGN(const uint64_t refs, txn_.NodeRefs(id));
-    if (refs > 1) return txn_.AddNodeRefs(id, -1);
+    if (refs > 1) return txn_.ReleaseNode(id);
     Result<NodePtr> node = store_.PeekNode(id);
     if (!node) {
       if (!IsCorruption(node.error())) return Forward(std::move(node).error());

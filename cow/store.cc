@@ -111,6 +111,7 @@ Status StoreImpl::Sync() {
     sync_running_ = true;
     const uint64_t number = ++syncs_started_;
     const uint64_t covered = committed_seq_.load(std::memory_order_acquire);
+    const uint64_t commits = counters_.commits.load(std::memory_order_acquire);
     sync_mutex_.unlock();
     Status status = pages_->Sync();
     sync_mutex_.lock();
@@ -118,6 +119,11 @@ Status StoreImpl::Sync() {
     if (status) {
       syncs_done_ = number;
       durable_seq_.store(covered, std::memory_order_release);
+      durable_commits_.store(commits, std::memory_order_release);
+    } else if (status.error().code() == ENOSPC || status.error().code() == EDQUOT) {
+      // Nothing was forgotten; there may be room again later.
+      sync_done_.NotifyAll();
+      return status;
     } else {
       // The kernel forgets what it could not write, so a second try would lie: only opening anew
       // helps.
@@ -126,6 +132,12 @@ Status StoreImpl::Sync() {
     sync_done_.NotifyAll();
   }
   return {};
+}
+
+Status StoreImpl::SyncReleases() {
+  const bool durable = last_release_.load(std::memory_order_acquire) <=
+                       durable_commits_.load(std::memory_order_acquire);
+  return durable ? Status{} : Sync();
 }
 
 Result<ObjectId> StoreImpl::PeekNextObject() {
@@ -156,6 +168,7 @@ Result<std::unique_ptr<Store>> Store::Open(PageTable* pages, StoreOptions option
 Status Store::View(const std::function<Status(Reader&)>& body) { return impl_->View(body); }
 Status Store::Update(const std::function<Status(Txn&)>& body) { return impl_->Update(body); }
 Status Store::Sync() { return impl_->Sync(); }
+Status Store::SyncReleases() { return impl_->SyncReleases(); }
 Status Store::Diff(VolumeId before, VolumeId after, std::string_view from,
                    const DiffVisitor& visit) {
   return impl_->Diff(before, after, from, visit);
@@ -170,7 +183,7 @@ Status Store::ForgetFreed(const std::vector<ObjectId>& objects) {
 Result<ObjectId> Store::PeekNextObject() { return impl_->PeekNextObject(); }
 StoreCounters Store::Counters() const { return impl_->Counters(); }
 Result<uint64_t> Store::Check(bool repair, const std::function<void(const std::string&)>& report,
-                              const std::function<void(ObjectId)>& object_seen) {
+                              const std::function<void(ObjectId, bool waits)>& object_seen) {
   return impl_->Check(repair, report, object_seen);
 }
 

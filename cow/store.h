@@ -113,6 +113,11 @@ class Store {
   // share one flush.
   Status Sync();
 
+  // Every release that made a shared object somebody's own again survives power loss: to be called
+  // before such an object is changed in place. Else a power cut could bring back the other owner,
+  // whose content was changed. Costs nothing where there was none since the last Sync.
+  Status SyncReleases();
+
   // Items that differ, in key order from the first key >= `from`; skips whole subtrees that both
   // share. Holds off writers for a bounded number of nodes at a time (so between them the volumes
   // may change).
@@ -135,10 +140,11 @@ class Store {
   StoreCounters Counters() const;
 
   // Recomputes everything from the roots. Each finding is one line of `report`; `object_seen` gets
-  // every object that is named (once) or waits to be freed. With `repair`, wrong counts and lost
-  // nodes are put right. No other call may run. Returns the number of findings.
+  // every object that is named (once) or waits to be freed (its file may be gone already). With
+  // `repair`, wrong counts and lost nodes are put right. No other call may run. Returns the number
+  // of findings.
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
-                         const std::function<void(ObjectId)>& object_seen);
+                         const std::function<void(ObjectId, bool waits)>& object_seen);
 
  private:
   std::unique_ptr<StoreImpl> impl_;

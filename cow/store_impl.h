@@ -67,6 +67,7 @@ class StoreImpl {
   // As Update, for the engine's own transactions.
   Status Write(const std::function<Status(WriteTxn&)>& body);
   Status Sync();
+  Status SyncReleases();
   Status Diff(VolumeId before, VolumeId after, std::string_view from, const DiffVisitor& visit);
   Result<size_t> ReclaimStep(size_t max_nodes);
   Result<std::vector<ObjectId>> DurablyFreed(size_t limit);
@@ -74,7 +75,7 @@ class StoreImpl {
   Result<ObjectId> PeekNextObject();
   StoreCounters Counters() const;
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
-                         const std::function<void(ObjectId)>& object_seen);
+                         const std::function<void(ObjectId, bool waits)>& object_seen);
 
   // The rest needs `lock_`, shared at least.
 
@@ -113,6 +114,10 @@ class StoreImpl {
   // Reclaim rows below it were committed; those below durable_seq_ survive power loss as well.
   std::atomic<uint64_t> committed_seq_{0};
   std::atomic<uint64_t> durable_seq_{0};
+  // Numbers of commits (counters_.commits): the last one that released an object or a node which
+  // others still refer to, and the last durable one.
+  std::atomic<uint64_t> last_release_{1};  // what an earlier daemon released counts
+  std::atomic<uint64_t> durable_commits_{0};
   Mutex freed_mutex_;
   std::unordered_map<uint64_t, uint64_t> freed_
       PX_GUARDED_BY(freed_mutex_);  // object -> seq of its row

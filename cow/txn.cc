@@ -124,7 +124,7 @@ Status WriteTxn::DropVolume(VolumeId volume) {
   PX_ASSIGN(VolumeState * state, store_.FindVolume(volume));
   PX_ASSIGN(const uint64_t refs, NodeRefs(state->root));
   if (refs > 1) {
-    PX_TRY(Poison(AddNodeRefs(state->root, -1)));
+    PX_TRY(Poison(ReleaseNode(state->root)));
   } else {
     QueueNode(state->root);
   }
@@ -202,6 +202,11 @@ Status WriteTxn::AddObjectRefs(ObjectId id, int64_t delta) {
   return {};
 }
 
+Status WriteTxn::ReleaseNode(NodeId id) {
+  releases_ = true;
+  return AddNodeRefs(id, -1);
+}
+
 void WriteTxn::QueueNode(NodeId id) {
   batch_.queued.push_back({store_.ids_.next_seq++, ReclaimRow::Kind::kNode, id.value});
 }
@@ -273,6 +278,7 @@ void WriteTxn::FillBatch() {
     if (refs.now != refs.before) batch_.node_refs.push_back({NodeId{id}, refs.now});
   }
   for (const auto& [id, refs] : object_refs_) {
+    releases_ = releases_ || (refs.now > 0 && refs.now < refs.before);
     if (refs.now == 0) {
       batch_.queued.push_back({store_.ids_.next_seq++, ReclaimRow::Kind::kObject, id});
     }
@@ -317,7 +323,8 @@ void WriteTxn::ApplyCommitted() {
     const MutexLock lock(store_.volumes_mutex_);
     store_.volumes_.erase(found);
   }
-  store_.counters_.commits.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t number = store_.counters_.commits.fetch_add(1, std::memory_order_release) + 1;
+  if (releases_) store_.last_release_.store(number, std::memory_order_release);
   store_.counters_.node_writes.fetch_add(batch_.pages.size(), std::memory_order_relaxed);
   store_.committed_seq_.store(store_.ids_.next_seq, std::memory_order_release);
 }
@@ -343,6 +350,7 @@ void WriteTxn::Reset() {
   volumes_.clear();
   ClearMap(&node_refs_);
   ClearMap(&object_refs_);
+  releases_ = false;
   poison_.reset();
   batch_.pages.clear();
   batch_.erased_pages.clear();

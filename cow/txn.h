@@ -54,6 +54,8 @@ class WriteTxn final : public Txn {
   // Every reference that the node's cells hold: its children's, or its items' objects'.
   Status AddRefsOfCells(NodeView node, int64_t delta);
   void QueueNode(NodeId id);
+  // One reference to a shared node goes, and no other takes its place (as in shadowing).
+  Status ReleaseNode(NodeId id);
   void Unqueue(uint64_t seq) { batch_.unqueued.push_back(seq); }
   void ErasePage(NodeId id);
   // An empty volume with that id, which must be free.
@@ -126,6 +128,7 @@ class WriteTxn final : public Txn {
   std::vector<DirtyNode> nodes_;
   std::vector<DirtyVolume> volumes_;
   std::unordered_map<uint64_t, Refs> node_refs_, object_refs_;
+  bool releases_ = false;  // see StoreImpl::last_release_
   std::optional<Error> poison_;
   PageBatch
       batch_;  // kept for its memory; `queued`, `unqueued` and `erased_pages` fill as the body runs

@@ -4,16 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <chrono>
-
 #include "base/log.h"
 #include "fs/filesystem.h"
 
 namespace px::fs {
 namespace {
 
-constexpr auto kTick = std::chrono::milliseconds(500);
 constexpr int kWriteBackTicks = 20;   // sizes of files open for writing go into the tree that often
+constexpr int kSyncTicks = 10;        // a power cut takes what is younger, at most
 constexpr size_t kReclaimNodes = 16;  // a transaction of the background holds everybody else off
 constexpr size_t kFreedBatch = 256;
 
@@ -33,8 +31,13 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
 Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOptions options,
                                                      KernelSide* kernel, Clock* clock) {
   const std::vector<OpenSlots::Entry> left_over = std::move(parts.left_over);
+  const std::function<Status()> settle_power_cut = std::move(parts.settle_power_cut);
   std::unique_ptr<Filesystem> fs(new Filesystem(std::move(parts), options, kernel, clock));
   PX_TRY(fs->Recover(left_over));
+  if (settle_power_cut && !options.read_only) {
+    PX_TRY(fs->RecoverAllSizes());
+    PX_TRY(settle_power_cut());
+  }
   if (!options.read_only) {
     PX_ASSIGN(const cow::ObjectId next, fs->store_->PeekNextObject());
     PX_TRY(fs->objects_->Fill(next, options.pool_objects));
@@ -139,6 +142,40 @@ Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
   });
 }
 
+// After a power cut the tree is as of its last sync point, but a file may have been written in
+// place since: where its object has another size, the object's is true.
+Status Filesystem::RecoverAllSizes() {
+  std::vector<cow::VolumeId> volumes;
+  std::vector<OpenSlots::Entry> wrong;
+  PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
+    PX_TRY(reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
+      volumes.push_back(volume.id);
+      return true;
+    }));
+    for (const cow::VolumeId volume : volumes) {
+      const Status scanned =
+          reader.Scan(volume, {}, {}, [&](std::string_view key, std::string_view value) {
+            if (key.size() != 9 || key[8] != static_cast<char>(cow::ItemType::kInode)) return true;
+            const auto item = cow::FromBytes<cow::InodeItem>(value);
+            if (!item || item->object == 0 || !S_ISREG(item->mode)) return true;
+            const auto size = objects_->SizeOf(cow::ObjectId{item->object});
+            if (size && *size != item->size) {
+              wrong.push_back({{volume, cow::Ino{cow::LoadBigEndian64(key.data())}},
+                               cow::ObjectId{item->object},
+                               -1});
+            }
+            return true;
+          });
+      // A damaged volume must not keep the others from being mounted.
+      if (!scanned) LogError("volume {}: {}", volume.value, scanned.error().ToString());
+    }
+    return {};
+  }));
+  for (const OpenSlots::Entry& entry : wrong) PX_TRY(RecoverSize(entry));
+  if (!wrong.empty()) LogWarn("after a power cut {} files have another size", wrong.size());
+  return {};
+}
+
 Status Filesystem::RemoveOrphans() {
   std::vector<NodeKey> orphans;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
@@ -184,7 +221,7 @@ void Filesystem::BackgroundLoop() {
     {
       const MutexLock lock(background_mutex_);
       if (stopping_) return;
-      tick = !background_wake_.WaitFor(background_mutex_, kTick);
+      tick = !background_wake_.WaitFor(background_mutex_, options_.tick);
       if (stopping_) return;
     }
     if (options_.read_only) continue;
@@ -198,6 +235,11 @@ void Filesystem::BackgroundLoop() {
     if (++ticks % kWriteBackTicks == 0) {
       if (const Status written = WriteBackAll(); !written) {
         LogWarn("write-back: {}", written.error().ToString());
+      }
+    }
+    if (ticks % kSyncTicks == 0) {
+      if (const Status synced = store_->Sync(); !synced) {
+        LogWarn("sync: {}", synced.error().ToString());
       }
     }
     if (const Status done = BackgroundStep(); !done)

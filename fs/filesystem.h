@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -88,6 +89,7 @@ struct FilesystemOptions {
   bool passthrough = true;
   bool read_only = false;
   size_t pool_objects = 128;
+  std::chrono::milliseconds tick{500};  // of the background thread
 };
 
 struct Usage {
@@ -106,6 +108,8 @@ class Filesystem {
     std::unique_ptr<OpenSlots> slots;
     std::vector<OpenSlots::Entry> left_over;
     std::function<Status()> checkpoint;  // run now and then by the background thread
+    // Set if the machine went down since the last use: called once files' sizes were checked.
+    std::function<Status()> settle_power_cut;
   };
   static Result<std::unique_ptr<Filesystem>> Open(Parts parts, FilesystemOptions options,
                                                   KernelSide* kernel, Clock* clock);
@@ -373,6 +377,7 @@ class Filesystem {
   Status WriteBackAll();
   Status Recover(const std::vector<OpenSlots::Entry>& left_over);
   Status RecoverSize(const OpenSlots::Entry& entry);
+  Status RecoverAllSizes();
   Status RemoveOrphans();
   void WakeBackground();
   void WakePool();  // the pool lost one: wake the background thread if it runs low

@@ -111,10 +111,11 @@ Result<FsckReport> Fsck(const std::string& store, bool repair,
   PX_ASSIGN(const StoreDir dir, StoreDir::Open(store, /*create=*/false));
   PX_ASSIGN(const Filesystem::Parts parts, dir.OpenParts());
   FsckReport report;
-  std::unordered_set<uint64_t> named;
-  PX_ASSIGN(report.findings, parts.store->Check(repair, line, [&](cow::ObjectId object) {
-    named.insert(object.value);
-  }));
+  std::unordered_set<uint64_t> named, waiting;
+  PX_ASSIGN(report.findings,
+            parts.store->Check(repair, line, [&](cow::ObjectId object, bool waits) {
+              (waits ? waiting : named).insert(object.value);
+            }));
   if (repair) report.repaired = report.findings;
   PX_ASSIGN(const cow::ObjectId next, parts.store->PeekNextObject());
   std::vector<cow::ObjectId> lost;
@@ -123,7 +124,8 @@ Result<FsckReport> Fsck(const std::string& store, bool repair,
     ++report.objects;
     present.insert(object.value);
     // From `next` on are the pool's files, which nothing names yet.
-    if (!named.contains(object.value) && object < next) lost.push_back(object);
+    const bool wanted = named.contains(object.value) || waiting.contains(object.value);
+    if (!wanted && object < next) lost.push_back(object);
   }));
   for (const cow::ObjectId object : lost) {
     ++report.findings;

@@ -14,10 +14,6 @@
 namespace px::fs {
 namespace {
 
-std::string NameOf(cow::ObjectId id) {
-  return fmt::format("{:02x}/{:x}", (id.value >> 8) & 0xff, id.value);
-}
-
 std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
 bool TryReflinks(int dir) {
@@ -39,27 +35,44 @@ bool TryReflinks(int dir) {
 Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
   UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return FailErrno("open " + dir);
+  bool made = false;
   for (unsigned i = 0; i < 256; ++i) {
     const std::string name = fmt::format("{:02x}", i);
-    if (::mkdirat(fd.get(), name.c_str(), 0700) != 0 && errno != EEXIST) {
+    if (::mkdirat(fd.get(), name.c_str(), 0700) == 0) {
+      made = true;
+    } else if (errno != EEXIST) {
       return FailErrno("create " + dir + "/" + name);
     }
   }
+  if (made && ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
   const bool reflinks = TryReflinks(fd.get());
-  return std::unique_ptr<ObjectStore>(new ObjectStore(std::move(fd), reflinks));
+  UniqueFd again(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!again) return FailErrno("open " + dir);
+  auto unsynced = std::make_shared<Unsynced>(std::move(again));
+  return std::unique_ptr<ObjectStore>(
+      new ObjectStore(std::move(fd), std::move(unsynced), reflinks));
 }
 
 Result<UniqueFd> ObjectStore::OpenObject(cow::ObjectId id, int flags) const {
-  UniqueFd fd(::openat(dir_.get(), NameOf(id).c_str(), flags | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd) return FailErrno("open object " + NameOf(id));
+  UniqueFd fd(::openat(dir_.get(), ObjectName(id).c_str(), flags | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return FailErrno("open object " + ObjectName(id));
   return fd;
+}
+
+Result<uint64_t> ObjectStore::SizeOf(cow::ObjectId id) const {
+  struct stat info{};
+  if (::fstatat(dir_.get(), ObjectName(id).c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FailErrno("stat object " + ObjectName(id));
+  }
+  return static_cast<uint64_t>(info.st_size);
 }
 
 Result<UniqueFd> ObjectStore::CreateLocked(cow::ObjectId id) {
   // What is there under an id that was never consumed is a leftover of an earlier pool.
-  UniqueFd fd(::openat(dir_.get(), NameOf(id).c_str(),
+  UniqueFd fd(::openat(dir_.get(), ObjectName(id).c_str(),
                        O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) return FailErrno("create object " + NameOf(id));
+  if (!fd) return FailErrno("create object " + ObjectName(id));
+  unsynced_->AddName(id);
   return fd;
 }
 
@@ -109,29 +122,34 @@ Result<UniqueFd> ObjectStore::TempFile() const {
 Status ObjectStore::Adopt(int temp, cow::ObjectId id) {
   const MutexLock lock(mutex_);
   // linkat does not replace: the pool's file of that id goes first.
-  if (::unlinkat(dir_.get(), NameOf(id).c_str(), 0) != 0 && errno != ENOENT) {
-    return FailErrno("replace object " + NameOf(id));
+  if (::unlinkat(dir_.get(), ObjectName(id).c_str(), 0) != 0 && errno != ENOENT) {
+    return FailErrno("replace object " + ObjectName(id));
   }
   ConsumeLocked(id);
-  if (::linkat(AT_FDCWD, DescriptorPath(temp).c_str(), dir_.get(), NameOf(id).c_str(),
+  if (::linkat(AT_FDCWD, DescriptorPath(temp).c_str(), dir_.get(), ObjectName(id).c_str(),
                AT_SYMLINK_FOLLOW) != 0) {
-    return FailErrno("name object " + NameOf(id));
+    return FailErrno("name object " + ObjectName(id));
   }
+  unsynced_->AddName(id);
+  unsynced_->Add(id);
   return {};
 }
 
 Status ObjectStore::Exchange(cow::ObjectId a, cow::ObjectId b) const {
-  if (::renameat2(dir_.get(), NameOf(a).c_str(), dir_.get(), NameOf(b).c_str(), RENAME_EXCHANGE) !=
-      0) {
-    return FailErrno("exchange objects " + NameOf(a) + " and " + NameOf(b));
+  if (::renameat2(dir_.get(), ObjectName(a).c_str(), dir_.get(), ObjectName(b).c_str(),
+                  RENAME_EXCHANGE) != 0) {
+    return FailErrno("exchange objects " + ObjectName(a) + " and " + ObjectName(b));
   }
-  return {};
+  unsynced_->AddName(a);
+  unsynced_->AddName(b);
+  return unsynced_->SyncNames();
 }
 
 Status ObjectStore::Remove(cow::ObjectId id) const {
-  if (::unlinkat(dir_.get(), NameOf(id).c_str(), 0) != 0 && errno != ENOENT) {
-    return FailErrno("remove object " + NameOf(id));
+  if (::unlinkat(dir_.get(), ObjectName(id).c_str(), 0) != 0 && errno != ENOENT) {
+    return FailErrno("remove object " + ObjectName(id));
   }
+  unsynced_->AddName(id);  // gone from the disk before the queue forgets it
   return {};
 }
 

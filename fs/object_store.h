@@ -8,8 +8,8 @@
 // anything may name is never touched by the pool.
 //
 // Thread safe. Errors are those of the store's filesystem, unchanged (ENOSPC, EDQUOT, EIO, EROFS,
-// EMFILE...). Durability: contents and names survive a kill of the process; fdatasync of the object
-// makes both survive power loss.
+// EMFILE...). Durability: contents and names survive a kill of the process; a sync point of the
+// page table makes what it names survive power loss (see unsynced.h).
 #pragma once
 
 #include <sys/statvfs.h>
@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "cow/ids.h"
+#include "fs/unsynced.h"
 
 namespace px::fs {
 
@@ -32,11 +33,13 @@ class ObjectStore {
   // `dir` must exist. Finds out whether its filesystem has reflinks (FICLONE).
   static Result<std::unique_ptr<ObjectStore>> Open(const std::string& dir);
 
+  const std::shared_ptr<Unsynced>& unsynced() const { return unsynced_; }
   bool has_reflinks() const { return has_reflinks_; }
 
   // `flags` as of open(2); O_CLOEXEC is added. ENOENT if there is no such object: the store is
   // damaged.
   Result<UniqueFd> OpenObject(cow::ObjectId id, int flags) const;
+  Result<uint64_t> SizeOf(cow::ObjectId id) const;
   // The empty file of an id that the calling transaction has just got, open for reading and
   // writing.
   Result<UniqueFd> Take(cow::ObjectId id) PX_EXCLUDES(mutex_);
@@ -49,7 +52,8 @@ class ObjectStore {
   Result<UniqueFd> TempFile() const;
   // Makes `temp` (of TempFile) the file of an id that the calling transaction has just got.
   Status Adopt(int temp, cow::ObjectId id) PX_EXCLUDES(mutex_);
-  // Swaps the files of two objects, atomically.
+  // Swaps the files of two objects, atomically. The new names are durable when it returned: what
+  // one of the files is written with next must not be found under the other's id after a power cut.
   Status Exchange(cow::ObjectId a, cow::ObjectId b) const;
   // ENOENT is success: a crash may come between the removal and its record.
   Status Remove(cow::ObjectId id) const;
@@ -68,8 +72,8 @@ class ObjectStore {
   Status Scan(const std::function<void(cow::ObjectId)>& visit) const;
 
  private:
-  ObjectStore(UniqueFd dir, bool has_reflinks)
-      : dir_(std::move(dir)), has_reflinks_(has_reflinks) {}
+  ObjectStore(UniqueFd dir, std::shared_ptr<Unsynced> unsynced, bool has_reflinks)
+      : dir_(std::move(dir)), unsynced_(std::move(unsynced)), has_reflinks_(has_reflinks) {}
   Result<UniqueFd> CreateLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
   void ConsumeLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
 
@@ -79,6 +83,7 @@ class ObjectStore {
   };
 
   const UniqueFd dir_;
+  const std::shared_ptr<Unsynced> unsynced_;
   bool has_reflinks_;
   mutable Mutex mutex_;
   std::deque<Pooled> pool_ PX_GUARDED_BY(mutex_);    // consecutive ids

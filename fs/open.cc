@@ -232,6 +232,7 @@ Status Filesystem::MakeOwn(OpenInode& open) {
       PX_ASSIGN(fresh, objects_->Take(object));
       if (::ftruncate(fresh.get(), static_cast<off_t>(item.size)) != 0)
         return FailErrno("size an object");
+      if (item.size != 0) objects_->unsynced()->Add(object);
       item.object = object.value;
       item.content = cow::ContentKind::kWhole;
       own = true;
@@ -244,6 +245,8 @@ Status Filesystem::MakeOwn(OpenInode& open) {
     return {};
   }));
   if (fresh) return BeginLive(open, std::move(fresh), object);
+  // Written in place next: no power cut may bring back another owner of it.
+  if (own) PX_TRY(store_->SyncReleases());
   const bool whole = item.content == cow::ContentKind::kWhole;
   if (!own && whole && open.backing_id == 0 && !objects_->has_reflinks() &&
       item.size >= kSparseFrom) {
@@ -392,7 +395,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     const ReaderLock io(open.io);
     if (!open.live) return {};
   }
-  PX_TRY(SaveRuns(open));
+  PX_TRY(SaveRuns(open));  // adds it to the unsynced
   const bool ends_whole = end_live && EndsWhole(open);
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
@@ -403,6 +406,10 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     return {};
   }));
   if (changed || ends_whole) {
+    {
+      const ReaderLock io(open.io);
+      objects_->unsynced()->Add(open.object);
+    }
     PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
       const struct stat attr = Attr(open.node, item);

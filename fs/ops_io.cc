@@ -85,16 +85,19 @@ Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offs
 Status Filesystem::Fsync(NodeKey node, bool data_only) {
   if (const auto open = table_.Find(node)) {
     {
-      const ReaderLock io(open->io);
-      // Also where this descriptor only reads: others may have written, and closed, before.
-      if (open->fd) {
-        const int result = data_only ? ::fdatasync(open->fd.get()) : ::fsync(open->fd.get());
-        if (result != 0) return FailErrno("sync an object");
-        if (open->sparse != nullptr) PX_TRY(open->sparse->SyncBase());
-      }
+      const MutexLock lock(open->mutex);
+      if (!open->gone) PX_TRY(WriteBack(*open, /*end_live=*/false));
     }
-    const MutexLock lock(open->mutex);
-    if (!open->gone) PX_TRY(WriteBack(*open, /*end_live=*/false));
+    const uint64_t mark = objects_->unsynced()->Mark();
+    const ReaderLock io(open->io);
+    // Also where this descriptor only reads: others may have written, and closed, before.
+    if (open->fd) {
+      const int result = data_only ? ::fdatasync(open->fd.get()) : ::fsync(open->fd.get());
+      if (result != 0) return FailErrno("sync an object");
+      if (open->sparse != nullptr) PX_TRY(open->sparse->SyncBase());
+      // A nameless copy is not the object that the tree names.
+      if (open->live) objects_->unsynced()->Flushed(open->object, mark);
+    }
   }
   return store_->Sync();
 }

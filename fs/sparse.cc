@@ -77,6 +77,7 @@ Status Filesystem::BecomeSparse(OpenInode& open, const cow::InodeItem& item) {
     PX_ASSIGN(own, objects_->Take(object));
     if (::ftruncate(own.get(), static_cast<off_t>(now.size)) != 0)
       return FailErrno("size an object");
+    objects_->unsynced()->Add(object);
     now.base = base.value;
     now.object = object.value;
     now.content = cow::ContentKind::kSparse;
@@ -93,6 +94,7 @@ Status Filesystem::SaveRuns(OpenInode& open) {
     const ReaderLock io(open.io);
     if (open.sparse == nullptr) return {};
     runs = open.sparse->TakeChanged();
+    if (!runs.empty()) objects_->unsynced()->Add(open.object);
   }
   size_t done = 0;
   while (done < runs.size()) {

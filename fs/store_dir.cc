@@ -123,13 +123,20 @@ Status StoreDir::Announce(const std::string& mountpoint) const {
   return {};
 }
 
-Result<Filesystem::Parts> StoreDir::OpenParts() const {
+Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   Filesystem::Parts parts;
   if (::mkdir((path_ + "/objects").c_str(), 0700) != 0 && errno != EEXIST) {
     return FailErrno("create " + path_ + "/objects");
   }
   PX_ASSIGN(parts.objects, ObjectStore::Open(path_ + "/objects"));
-  PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true));
+  const UniqueFd dir(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir || ::fsync(dir.get()) != 0) return FailErrno("sync " + path_);
+  PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true, boot));
+  pages->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
+  if (pages->was_killed()) parts.objects->unsynced()->AddEverything();
+  if (pages->last_use() == catalog::LastUse::kPowerCut) {
+    parts.settle_power_cut = [table = pages.get()] { return table->ForgetPowerCut(); };
+  }
   parts.checkpoint = [table = pages.get()]() -> Status {
     return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
   };

@@ -29,7 +29,8 @@ class StoreDir {
 
   // Writes who holds the lock, for the message that others get.
   Status Announce(const std::string& mountpoint) const;
-  Result<Filesystem::Parts> OpenParts() const;
+  // `boot` stands for the running kernel; empty: asks it (see catalog/page_table.h).
+  Result<Filesystem::Parts> OpenParts(const std::string& boot = {}) const;
   const std::string& path() const { return path_; }
   // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to
   // be told.

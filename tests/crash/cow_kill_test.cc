@@ -96,7 +96,7 @@ void Verify(const std::string& dir, uint64_t last) {
   ASSERT_TRUE(store);
   std::string text;
   const auto findings = (*store)->Check(
-      false, [&](const std::string& line) { text += line + "\n"; }, [](ObjectId) {});
+      false, [&](const std::string& line) { text += line + "\n"; }, [](ObjectId, bool) {});
   ASSERT_TRUE(findings);
   EXPECT_EQ(*findings, 0U) << text;
   const Status status = (*store)->View([&](Reader& reader) -> Status {

@@ -70,7 +70,7 @@ class CowStoreTest : public ::testing::Test {
   std::string Check(bool repair = false) {
     std::string text;
     const auto findings = store_->Check(
-        repair, [&](const std::string& line) { text += line + "\n"; }, [](ObjectId) {});
+        repair, [&](const std::string& line) { text += line + "\n"; }, [](ObjectId, bool) {});
     EXPECT_TRUE(findings);
     return text;
   }

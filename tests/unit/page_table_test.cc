@@ -234,5 +234,136 @@ TEST_F(PageTableTest, WithoutCreateAMissingDatabaseIsEnoent) {
   EXPECT_EQ(SqlitePageTable::Open(dir_, /*create=*/false).error().code(), ENOENT);
 }
 
+// --- Sync points ---
+
+// A copy of the open database as a kill leaves it, or a power cut after which all is there.
+class SyncPointTest : public PageTableTest {
+ protected:
+  void OpenCopy(const std::string& boot) {
+    const std::string copy = dir_ + "/copy" + std::to_string(++copies_);
+    std::filesystem::create_directory(copy);
+    for (const char* name : {"meta.db", "meta.db-wal"}) {
+      std::filesystem::copy_file(PathOf(name), copy + "/" + name);
+    }
+    OpenAt(copy, boot);
+  }
+  void OpenAt(const std::string& dir, const std::string& boot) {
+    copy_.reset();
+    auto opened = SqlitePageTable::Open(dir, /*create=*/true, boot);
+    ASSERT_TRUE(opened) << opened.error().ToString();
+    copy_ = std::move(*opened);
+  }
+  bool CopyHas(uint64_t id) {
+    Page page;
+    return copy_->Load(NodeId{id}, page).has_value();
+  }
+
+  int copies_ = 0;
+  std::unique_ptr<SqlitePageTable> copy_;
+};
+
+TEST_F(SyncPointTest, AKillLosesNothing) {
+  Put(1, 'a');
+  OpenCopy({});
+  EXPECT_TRUE(copy_->was_killed());
+  EXPECT_EQ(copy_->last_use(), LastUse::kKilled);
+  EXPECT_TRUE(CopyHas(1));
+}
+
+TEST_F(SyncPointTest, APowerCutGoesBackToTheLastSync) {
+  Put(1, 'a');
+  ASSERT_TRUE(table_->Sync());
+  Put(2, 'b');
+  OpenCopy("another boot");
+  EXPECT_EQ(copy_->last_use(), LastUse::kPowerCut);
+  EXPECT_TRUE(CopyHas(1));
+  EXPECT_FALSE(CopyHas(2));
+}
+
+TEST_F(SyncPointTest, ACommitDuringTheFlushIsNotCovered) {
+  Put(1, 'a');
+  table_->BeforeSync([this] { return [this]() -> Status { return Put(2, 'b'), Status{}; }; });
+  ASSERT_TRUE(table_->Sync());
+  table_->BeforeSync({});
+  OpenCopy("another boot");
+  EXPECT_TRUE(CopyHas(1));
+  EXPECT_FALSE(CopyHas(2));
+}
+
+TEST_F(SyncPointTest, ACheckpointMovesNoMoreThanWasFlushed) {
+  Put(1, 'a');
+  table_->BeforeSync([this] { return [this]() -> Status { return Put(2, 'b'), Status{}; }; });
+  ASSERT_TRUE(table_->Checkpoint());
+  table_->BeforeSync({});
+  OpenCopy("another boot");
+  EXPECT_TRUE(CopyHas(1));
+  EXPECT_FALSE(CopyHas(2));
+}
+
+TEST_F(SyncPointTest, ALogThatBeganAfreshSinceTheLastSyncGoesWhole) {
+  Put(1, 'a');
+  ASSERT_TRUE(table_->Checkpoint());
+  Put(2, 'b');
+  OpenCopy("another boot");
+  EXPECT_TRUE(CopyHas(1));
+  EXPECT_FALSE(CopyHas(2));
+}
+
+TEST_F(SyncPointTest, WhatFollowsAPowerCutStandsOnIt) {
+  Put(1, 'a');
+  ASSERT_TRUE(table_->Sync());
+  Put(2, 'b');
+  OpenCopy("second boot");
+  const std::string second = dir_ + "/copy1";
+  Page page = Filled('c');
+  PageBatch batch;
+  batch.pages.push_back({NodeId{3}, page});
+  ASSERT_TRUE(copy_->Commit(batch));
+  // Killed on that boot, nothing is missing; and the power cut is still to be settled.
+  const std::string third = dir_ + "/third";
+  std::filesystem::create_directory(third);
+  for (const char* name : {"/meta.db", "/meta.db-wal"}) {
+    std::filesystem::copy_file(second + name, third + name);
+  }
+  OpenAt(third, "second boot");
+  EXPECT_EQ(copy_->last_use(), LastUse::kPowerCut);
+  EXPECT_TRUE(CopyHas(1));
+  EXPECT_FALSE(CopyHas(2));
+  EXPECT_TRUE(CopyHas(3));
+  ASSERT_TRUE(copy_->ForgetPowerCut());
+  OpenAt(third, "fourth boot");
+  EXPECT_EQ(copy_->last_use(), LastUse::kClosed);
+  EXPECT_TRUE(CopyHas(3));
+}
+
+TEST_F(SyncPointTest, AFailedFlushFailsEverySyncAfterIt) {
+  Put(1, 'a');
+  bool fails = true;
+  table_->BeforeSync(
+      [&] { return [&]() -> Status { return fails ? Status(Fail(EIO, "no disk")) : Status{}; }; });
+  EXPECT_EQ(table_->Sync().error().code(), EIO);
+  fails = false;
+  EXPECT_EQ(table_->Sync().error().code(), EIO);
+  EXPECT_EQ(table_->Checkpoint().error().code(), EIO);
+  table_->BeforeSync({});
+}
+
+TEST_F(SyncPointTest, AnOlderFormatIsMigrated) {
+  Put(1, 'a');
+  table_.reset();
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000)
+                  ->Execute("DROP TABLE sync_point; DROP TABLE seal; PRAGMA user_version = 1"));
+  Open();
+  Page page;
+  ASSERT_TRUE(table_->Load(NodeId{1}, page));
+  EXPECT_EQ(page, Filled('a'));
+  Put(2, 'b');
+  ASSERT_TRUE(table_->Sync());
+  Put(3, 'c');
+  OpenCopy("another boot");
+  EXPECT_TRUE(CopyHas(2));
+  EXPECT_FALSE(CopyHas(3));
+}
+
 }  // namespace
 }  // namespace px::catalog

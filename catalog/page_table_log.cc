@@ -1,0 +1,148 @@
+// The log of meta.db: sync points, checkpoints (see page_table.h).
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+
+#include "base/log.h"
+#include "catalog/page_table.h"
+
+namespace px::catalog {
+namespace {
+
+constexpr uint64_t kHoldOffBytes = uint64_t{64} << 20;
+constexpr uint64_t kTruncateBytes = uint64_t{256} << 20;
+
+}  // namespace
+
+uint64_t SqlitePageTable::SaltsOfLog(int wal) {
+  // Bytes 16 to 24 of the header (sqlite.org/fileformat2.html, section 4.1).
+  std::array<char, kWalHeader> header{};
+  uint64_t salts = 0;
+  if (::pread(wal, header.data(), header.size(), 0) != static_cast<ssize_t>(header.size())) {
+    return 0;
+  }
+  std::memcpy(&salts, header.data() + 16, sizeof salts);
+  return salts;
+}
+
+SqlitePageTable::LogEnd SqlitePageTable::PresentEnd() {
+  const uint64_t salts = SaltsOfLog(wal_.get());
+  return {salts, salts == 0 ? 0 : frames_};
+}
+
+Status SqlitePageTable::WriteSyncPoint(const LogEnd& end, const std::string& boot) {
+  PX_ASSIGN(
+      Statement statement,
+      database_.Prepare("REPLACE INTO sync_point(id, boot, salts, frames) VALUES(1, ?, ?, ?)"));
+  statement.BindText(1, boot)
+      .Bind(2, static_cast<int64_t>(end.salts))
+      .Bind(3, static_cast<int64_t>(end.frames));
+  return statement.Run();
+}
+
+Status SqlitePageTable::Pin() {
+  Unpin();
+  PX_TRY(pin_.Execute("BEGIN"));
+  PX_ASSIGN(Statement statement, pin_.Prepare("SELECT count(*) FROM counter"));
+  PX_TRY(statement.Step());  // the snapshot is taken at the first read
+  return {};
+}
+
+void SqlitePageTable::Unpin() {
+  if (sqlite3_get_autocommit(pin_.handle()) != 0) return;
+  if (const Status undone = pin_.Execute("ROLLBACK"); !undone) {
+    LogError("meta.db: the end of a read: {}", undone.error().ToString());
+  }
+}
+
+Status SqlitePageTable::MakeSyncPoint(bool pin) {
+  // What a flush could not write is forgotten by the kernel: a second try would lie.
+  if (flush_failed_) return Forward(*flush_failed_);
+  std::function<Status()> flush;
+  LogEnd end;
+  uint64_t commits = 0;
+  {
+    const MutexLock lock(mutex_);
+    end = PresentEnd();
+    commits = commits_.load(std::memory_order_relaxed);
+    if (prepare_flush_) flush = prepare_flush_();
+    if (pin) PX_TRY(Pin());
+  }
+  if (flush) {
+    if (const Status flushed = flush(); !flushed) {
+      flush_failed_ = flushed.error();
+      return flushed;
+    }
+  }
+  const MutexLock lock(mutex_);
+  const bool quiet = commits_.load(std::memory_order_relaxed) == commits;
+  PX_TRY(WriteSyncPoint(end, boot_));
+  // With no commit in between all of the log may be moved, and so it can start afresh.
+  return pin && quiet ? Pin() : Status{};
+}
+
+Status SqlitePageTable::Sync() {
+  const MutexLock lock(sync_mutex_);
+  // SQLite keeps the log's file as long as the connection lives, but somebody may have removed it
+  // by hand.
+  struct stat info{};
+  if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
+  if (info.st_nlink == 0) return Fail(EIO, "meta.db-wal: removed while in use");
+  const uint64_t commits = commits_.load(std::memory_order_acquire);
+  if (commits == covered_commits_.load(std::memory_order_relaxed)) return {};
+  PX_TRY(MakeSyncPoint(/*pin=*/false));
+  if (::fdatasync(wal_.get()) != 0) return FailErrno("meta.db-wal");
+  covered_commits_.store(commits, std::memory_order_relaxed);
+  return {};
+}
+
+Status SqlitePageTable::RunCheckpoint(int mode, uint64_t* log_pages) {
+  int in_log = 0, moved = 0;
+  const int code =
+      sqlite3_wal_checkpoint_v2(checkpointer_.handle(), nullptr, mode, &in_log, &moved);
+  *log_pages = in_log > 0 ? static_cast<uint64_t>(in_log) : 0;
+  // Until the next commit says how large the log is then, only what was not moved counts.
+  wal_pages_.store(in_log > moved ? static_cast<uint64_t>(in_log - moved) : 0,
+                   std::memory_order_relaxed);
+  // Busy: a reader or the writer was in the way; what could be moved was, and the next call goes
+  // on.
+  if (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED) return {};
+  return Forward(SqliteError(checkpointer_.handle(), code).Wrap("checkpoint of meta.db"));
+}
+
+Status SqlitePageTable::Checkpoint() {
+  const MutexLock checkpoint_lock(checkpoint_mutex_);
+  uint64_t log_pages = 0;
+  {
+    Status pinned;
+    {
+      const MutexLock sync_lock(sync_mutex_);
+      pinned = MakeSyncPoint(/*pin=*/true);
+    }
+    if (pinned) pinned = RunCheckpoint(SQLITE_CHECKPOINT_PASSIVE, &log_pages);
+    const MutexLock lock(mutex_);
+    Unpin();
+    PX_TRY(pinned);
+  }
+  if (log_pages * kWalFrame < kHoldOffBytes) return {};
+  // Commits that came meanwhile keep the log from starting afresh. The rest is short: hold them
+  // off.
+  const MutexLock sync_lock(sync_mutex_);
+  struct stat info{};
+  if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
+  const MutexLock lock(mutex_);
+  if (prepare_flush_) {
+    if (const Status flushed = prepare_flush_()(); !flushed) {
+      flush_failed_ = flushed.error();
+      return flushed;
+    }
+  }
+  PX_TRY(WriteSyncPoint(PresentEnd(), boot_));
+  const bool truncate = static_cast<uint64_t>(info.st_size) > kTruncateBytes;
+  return RunCheckpoint(truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
+                       &log_pages);
+}
+
+}  // namespace px::catalog

@@ -1,0 +1,247 @@
+// Opening and closing meta.db: its schema, migrations, and how its last user left it.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+
+#include "base/log.h"
+#include "catalog/page_table.h"
+
+namespace px::catalog {
+namespace {
+
+constexpr const char* kSchema = R"sql(
+  CREATE TABLE page(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+  CREATE TABLE node_refs(id INTEGER PRIMARY KEY, refs INTEGER NOT NULL);
+  CREATE TABLE object_refs(id INTEGER PRIMARY KEY, refs INTEGER NOT NULL);
+  CREATE TABLE volume(id INTEGER PRIMARY KEY, root INTEGER NOT NULL, next_ino INTEGER NOT NULL,
+                      attributes BLOB NOT NULL);
+  CREATE TABLE reclaim(kind INTEGER NOT NULL, seq INTEGER NOT NULL, id INTEGER NOT NULL,
+                       PRIMARY KEY(kind, seq)) WITHOUT ROWID;
+  CREATE TABLE counter(name INTEGER PRIMARY KEY, value INTEGER NOT NULL);
+)sql";
+
+// What version 2 has more.
+constexpr const char* kSchema2 = R"sql(
+  CREATE TABLE sync_point(id INTEGER PRIMARY KEY, boot TEXT NOT NULL, salts INTEGER NOT NULL,
+                          frames INTEGER NOT NULL);
+  CREATE TABLE seal(object INTEGER PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
+                    hash BLOB NOT NULL);
+)sql";
+
+constexpr int kApplicationId = 0x70786d74;
+constexpr int kBusyTimeoutMs = 30000;
+constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+
+Result<int64_t> NumberOf(const Database& database, const char* sql) {
+  PX_ASSIGN(Statement statement, database.Prepare(sql));
+  PX_TRY(statement.Step());
+  return statement.Int(0);
+}
+
+// True if the database is empty, false if it is ours; else the error that says what it is.
+Result<bool> IsFresh(const Database& database) {
+  PX_ASSIGN(const int64_t version, NumberOf(database, "PRAGMA user_version"));
+  PX_ASSIGN(const int64_t tables, NumberOf(database, "SELECT count(*) FROM sqlite_schema"));
+  if (version == 0 && tables == 0) return true;
+  if (version >= 1 && version <= kMetaVersion) return false;
+  if (version > kMetaVersion) {
+    return Fail(EPROTONOSUPPORT, "format version " + std::to_string(version) +
+                                     " is newer than this program's " +
+                                     std::to_string(kMetaVersion));
+  }
+  return Fail(EUCLEAN, "not a store's database (format version " + std::to_string(version) + ")");
+}
+
+Status MakeSchema(const Database& database, bool fresh) {
+  PX_ASSIGN(const int64_t version, NumberOf(database, "PRAGMA user_version"));
+  if (!fresh && version == kMetaVersion) return {};
+  PX_TRY(database.Transaction([&]() -> Status {
+    if (fresh) PX_TRY(database.Execute(kSchema));
+    PX_TRY(database.Execute(kSchema2));
+    PX_TRY(database.Execute("PRAGMA application_id = " + std::to_string(kApplicationId)));
+    return database.Execute("PRAGMA user_version = " + std::to_string(kMetaVersion));
+  }));
+  // An older log has no sync points: nothing of it is left for one to be cut back to.
+  PX_ASSIGN(Statement moved, database.Prepare("PRAGMA wal_checkpoint(TRUNCATE)"));
+  PX_TRY(moved.Step());
+  return {};
+}
+
+std::string RunningBoot() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string boot;
+  std::getline(file, boot);
+  return boot.empty() ? "unknown" : boot;
+}
+
+void CheckpointAtClose(const Database& database, bool wanted) {
+  sqlite3_db_config(database.handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, wanted ? 0 : 1, nullptr);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SqlitePageTable>> SqlitePageTable::Open(const std::string& dir, bool create,
+                                                               const std::string& boot) {
+  auto table = std::make_unique<SqlitePageTable>(Private{}, dir);
+  table->boot_ = boot.empty() ? RunningBoot() : boot;
+  if (const Status opened = table->OpenDatabase(create); !opened) {
+    return Forward(Error(opened.error()).Wrap(dir + "/meta.db"));
+  }
+  return table;
+}
+
+SqlitePageTable::~SqlitePageTable() {
+  const MutexLock checkpoint_lock(checkpoint_mutex_);
+  const MutexLock sync_lock(sync_mutex_);
+  if (statements_.empty() || !wal_) return;  // it was never open
+  Status closed = MakeSyncPoint(/*pin=*/false);
+  if (closed && ::fdatasync(wal_.get()) != 0) closed = FailErrno("meta.db-wal");
+  const MutexLock lock(mutex_);
+  if (closed) closed = WriteSyncPoint({}, "");  // an empty boot: closed in order
+  statements_.clear();
+  pin_ = Database();
+  if (!closed) {
+    LogError("closing {}/meta.db: {}", dir_, closed.error().ToString());
+    // SQLite would move into the database what names things that are not flushed.
+    CheckpointAtClose(database_, false);
+    CheckpointAtClose(checkpointer_, false);
+  }
+  checkpointer_ = Database();
+}
+
+Status SqlitePageTable::Configure(bool fresh) {
+  PX_ASSIGN(Statement mode, database_.Prepare("PRAGMA journal_mode = WAL"));
+  PX_ASSIGN(const bool row, mode.Step());
+  if (!row || mode.Text(0) != "wal") return Fail(ENOTSUP, "no write-ahead log can be had here");
+  mode.Reset();
+  PX_TRY(database_.Execute(
+      "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192;"
+      "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"));
+  return MakeSchema(database_, fresh);
+}
+
+// The connection is open, and nothing of ours has written yet. After a power cut it is opened anew.
+// `point` is the sync point that holds then.
+Status SqlitePageTable::FindOutLastUse(LogEnd* point) {
+  PX_ASSIGN(const int64_t version, NumberOf(database_, "PRAGMA user_version"));
+  if (version < 2) return {};
+  PX_ASSIGN(const int64_t cut, NumberOf(database_, "SELECT count(*) FROM sync_point WHERE id = 2"));
+  if (cut != 0) last_use_ = LastUse::kPowerCut;
+  std::string boot;
+  {
+    PX_ASSIGN(Statement statement,
+              database_.Prepare("SELECT boot, salts, frames FROM sync_point WHERE id = 1"));
+    PX_ASSIGN(const bool found, statement.Step());
+    if (!found) return {};
+    boot = statement.Text(0);
+    *point = {static_cast<uint64_t>(statement.Int(1)), static_cast<uint64_t>(statement.Int(2))};
+  }
+  if (boot.empty()) {
+    *point = {};
+    return {};
+  }
+  if (boot == boot_) {
+    killed_ = true;
+    if (cut == 0) last_use_ = LastUse::kKilled;
+    return {};
+  }
+  last_use_ = LastUse::kPowerCut;
+  database_ = Database();
+  const UniqueFd wal(::open((dir_ + "/meta.db-wal").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!wal || SaltsOfLog(wal.get()) != point->salts) *point = {};
+  PX_TRY(CutLog(point->frames));
+  PX_ASSIGN(database_, Database::Open(dir_ + "/meta.db", kFlags, kBusyTimeoutMs));
+  CheckpointAtClose(database_, false);
+  return {};
+}
+
+Status SqlitePageTable::CutLog(uint64_t frames) const {
+  const std::string path = dir_ + "/meta.db-wal";
+  UniqueFd wal(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!wal && errno == ENOENT) return {};
+  if (!wal) return FailErrno("meta.db-wal");
+  const off_t end = frames == 0 ? 0 : static_cast<off_t>(kWalHeader + frames * kWalFrame);
+  const off_t size = ::lseek(wal.get(), 0, SEEK_END);
+  if (size > end && (::ftruncate(wal.get(), end) != 0 || ::fsync(wal.get()) != 0)) {
+    return FailErrno("cut meta.db-wal");
+  }
+  if (size > end) {
+    LogWarn("{}: after a power cut, back to the last sync point: {} of {} bytes of the log go",
+            dir_, size - end, size);
+  }
+  if (::unlink((dir_ + "/meta.db-shm").c_str()) != 0 && errno != ENOENT) {
+    return FailErrno("remove meta.db-shm");
+  }
+  return {};
+}
+
+Status SqlitePageTable::OpenDatabase(bool create) {
+  const std::string path = dir_ + "/meta.db";
+  const int flags = kFlags | (create ? SQLITE_OPEN_CREATE : 0);
+  const MutexLock checkpoint_lock(checkpoint_mutex_);
+  const MutexLock sync_lock(sync_mutex_);
+  const MutexLock lock(mutex_);
+  PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs));
+  // What fails below must not move the log.
+  CheckpointAtClose(database_, false);
+  PX_TRY(database_.Execute("PRAGMA page_size = 4096"));
+  PX_ASSIGN(const bool fresh, IsFresh(database_));
+  LogEnd point;
+  if (!fresh) PX_TRY(FindOutLastUse(&point));
+  PX_TRY(Configure(fresh));
+  PX_TRY(PrepareAll());
+  // Called after each commit with the number of pages in the log.
+  sqlite3_wal_hook(
+      database_.handle(),
+      [](void* self, sqlite3*, const char*, int pages) PX_NO_TSA {
+        auto* table = static_cast<SqlitePageTable*>(self);
+        table->frames_ = static_cast<uint64_t>(pages);
+        table->wal_pages_.store(static_cast<uint64_t>(pages), std::memory_order_relaxed);
+        return SQLITE_OK;
+      },
+      this);
+  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0));
+  PX_TRY(checkpointer_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0"));
+  PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0));
+  PX_TRY(pin_.Execute("PRAGMA wal_autocheckpoint = 0"));
+  CheckpointAtClose(pin_, false);
+  PX_TRY(OpenWal());
+  // From here on this boot writes. The first commit also tells how long the log is.
+  PX_TRY(WriteSyncPoint(point, boot_));
+  if (last_use_ == LastUse::kPowerCut) {
+    PX_TRY(database_.Execute(
+        "REPLACE INTO sync_point(id, boot, salts, frames) VALUES(2, 'power cut', 0, 0)"));
+  }
+  if (killed_) {
+    ++commits_;  // those of the killed one, which may not be flushed
+  } else {
+    PX_TRY(WriteSyncPoint(PresentEnd(), boot_));
+  }
+  CheckpointAtClose(database_, true);
+  return {};
+}
+
+Status SqlitePageTable::ForgetPowerCut() {
+  const MutexLock lock(mutex_);
+  PX_TRY(database_.Execute("DELETE FROM sync_point WHERE id = 2"));
+  last_use_ = LastUse::kClosed;
+  ++commits_;
+  return {};
+}
+
+Status SqlitePageTable::OpenWal() {
+  // A descriptor of our own: SQLite's is its own affair. Closing one for the log drops no lock,
+  // since SQLite locks meta.db and meta.db-shm only. The directory is flushed so that the log's
+  // name survives as well.
+  const std::string path = dir_ + "/meta.db-wal";
+  wal_.Reset(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!wal_) return FailErrno("meta.db-wal");
+  const UniqueFd dir(::open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir || ::fsync(dir.get()) != 0) return FailErrno(dir_);
+  return {};
+}
+
+}  // namespace px::catalog

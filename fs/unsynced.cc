@@ -1,0 +1,93 @@
+#include "fs/unsynced.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <memory>
+#include <utility>
+
+namespace px::fs {
+namespace {
+
+// With more files than that, one flush of the whole filesystem is quicker than one for each.
+constexpr size_t kOneByOne = 32;
+
+size_t DirOf(cow::ObjectId id) { return (id.value >> 8) & 0xff; }
+
+}  // namespace
+
+std::string ObjectName(cow::ObjectId id) { return fmt::format("{:02x}/{:x}", DirOf(id), id.value); }
+
+void Unsynced::Add(cow::ObjectId id) {
+  const MutexLock lock(mutex_);
+  work_.objects[id.value] = ++mark_;
+}
+
+void Unsynced::AddName(cow::ObjectId id) {
+  const MutexLock lock(mutex_);
+  work_.dirs[DirOf(id)] = true;
+  work_.names = true;
+}
+
+void Unsynced::AddEverything() {
+  const MutexLock lock(mutex_);
+  work_.everything = true;
+}
+
+uint64_t Unsynced::Mark() const {
+  const MutexLock lock(mutex_);
+  return mark_;
+}
+
+void Unsynced::Flushed(cow::ObjectId id, uint64_t mark) {
+  const MutexLock lock(mutex_);
+  const auto found = work_.objects.find(id.value);
+  if (found != work_.objects.end() && found->second <= mark) work_.objects.erase(found);
+}
+
+Status Unsynced::FlushObjects(const Work& work) const {
+  if (work.everything || work.objects.size() > kOneByOne) {
+    return ::syncfs(dir_.get()) == 0 ? Status{} : Status(FailErrno("sync the store's filesystem"));
+  }
+  for (const auto& [id, mark] : work.objects) {
+    const std::string name = ObjectName(cow::ObjectId{id});
+    const UniqueFd fd(::openat(dir_.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd && errno == ENOENT) continue;  // nothing named it any more
+    if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync object " + name);
+  }
+  return {};
+}
+
+Status Unsynced::FlushDirs(const Work& work) const {
+  for (size_t i = 0; work.names && i < work.dirs.size(); ++i) {
+    if (!work.dirs[i]) continue;
+    const std::string name = fmt::format("{:02x}", i);
+    const UniqueFd fd(::openat(dir_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync objects/" + name);
+  }
+  return {};
+}
+
+Status Unsynced::SyncNames() {
+  Work work;
+  {
+    const MutexLock lock(mutex_);
+    // They stay: a sync point that fails here as well must say so.
+    work.dirs = work_.dirs;
+    work.names = work_.names;
+  }
+  return FlushDirs(work);
+}
+
+std::function<Status()> Unsynced::Prepare() {
+  const MutexLock lock(mutex_);
+  if (work_.objects.empty() && !work_.names && !work_.everything) return {};
+  auto work = std::make_shared<Work>(std::exchange(work_, Work{}));
+  return [this, work]() -> Status {
+    PX_TRY(FlushObjects(*work));
+    return FlushDirs(*work);
+  };
+}
+
+}  // namespace px::fs

@@ -1,0 +1,62 @@
+// Unsynced: which objects, and which of their directories, the tree may name while the disk may not
+// have them yet. A sync point of the page table has them flushed first (see catalog/page_table.h).
+//
+// An object is added before the transaction commits that says something of its content: its size,
+// its own blocks, or, for a copy, all of it.
+//
+// Thread safe. A sync point may still run when the ObjectStore is gone: it is shared.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "cow/ids.h"
+
+namespace px::fs {
+
+class Unsynced {
+ public:
+  // `dir` is STORE/objects.
+  explicit Unsynced(UniqueFd dir) : dir_(std::move(dir)) {}
+
+  void Add(cow::ObjectId id) PX_EXCLUDES(mutex_);
+  // The object's name is new.
+  void AddName(cow::ObjectId id) PX_EXCLUDES(mutex_);
+  // What an earlier daemon left is not known.
+  void AddEverything() PX_EXCLUDES(mutex_);
+
+  // Flushed(id, mark): the object's file was flushed after `mark` was taken.
+  uint64_t Mark() const PX_EXCLUDES(mutex_);
+  void Flushed(cow::ObjectId id, uint64_t mark) PX_EXCLUDES(mutex_);
+  // Makes new names durable now. EIO…
+  Status SyncNames() PX_EXCLUDES(mutex_);
+
+  // Takes what is there; the function makes it durable. EIO, ENOSPC… of the store's filesystem.
+  std::function<Status()> Prepare() PX_EXCLUDES(mutex_);
+
+ private:
+  struct Work {
+    std::unordered_map<uint64_t, uint64_t> objects;
+    std::array<bool, 256> dirs{};
+    bool names = false;
+    bool everything = false;
+  };
+  Status FlushObjects(const Work& work) const;
+  Status FlushDirs(const Work& work) const;
+
+  const UniqueFd dir_;
+  mutable Mutex mutex_;
+  uint64_t mark_ PX_GUARDED_BY(mutex_) = 0;
+  Work work_ PX_GUARDED_BY(mutex_);
+};
+
+// objects/xx/ID without the first part.
+std::string ObjectName(cow::ObjectId id);
+
+}  // namespace px::fs
