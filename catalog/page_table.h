@@ -58,6 +58,7 @@ class SqlitePageTable final : public cow::PageTable {
   // Syncs, moves the log into the database and removes it, where possible.
   ~SqlitePageTable() override;
 
+  const std::string& boot() const { return boot_; }
   // Whether what the commits so far name may not be flushed.
   bool was_killed() const { return killed_; }
   // kPowerCut until ForgetPowerCut, also by the next user.

@@ -221,6 +221,8 @@ Status SqlitePageTable::OpenDatabase(bool create) {
     PX_TRY(WriteSyncPoint(PresentEnd(), boot_));
   }
   CheckpointAtClose(database_, true);
+  // Before anything of this use can be durable, that there was one is.
+  if (::fdatasync(wal_.get()) != 0) return FailErrno("meta.db-wal");
   return {};
 }
 

@@ -4,7 +4,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/log.h"
@@ -28,8 +30,7 @@ Status ReadAll(int fd, std::vector<std::byte>* out) {
   out->resize(Journal::kCapacity);
   size_t got = 0;
   while (got < out->size()) {
-    const ssize_t n =
-        ::pread(fd, out->data() + got, out->size() - got, static_cast<off_t>(got));
+    const ssize_t n = ::pread(fd, out->data() + got, out->size() - got, static_cast<off_t>(got));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return FailErrno("read the journal");
     if (n == 0) break;
@@ -74,10 +75,29 @@ Journal::Run Journal::Parse(std::span<const std::byte> file) {
   }
 }
 
+Journal::Run Journal::Chain(std::span<const Run> runs, uint64_t taken_over) {
+  Run chain;
+  uint64_t last = taken_over;
+  uint64_t epoch = 0;
+  for (const Run& run : runs) {
+    for (const auto& record : run) {
+      const RecordHeader header = HeaderOf(record);
+      if (header.seq <= taken_over) continue;
+      // A gap: what is before it was lost, so what is behind it was never durable.
+      if (header.seq != last + 1 || (epoch != 0 && header.epoch != epoch)) return chain;
+      chain.push_back(record);
+      last = header.seq;
+      epoch = header.epoch;
+    }
+  }
+  return chain;
+}
+
 Result<std::unique_ptr<Journal>> Journal::Open(
-    const std::string& dir, uint64_t taken_over,
+    const std::string& dir, const std::string& boot, uint64_t taken_over,
     const std::function<Status(uint64_t seq, std::span<const std::byte> record)>& replay) {
   std::unique_ptr<Journal> journal(new Journal());
+  journal->boot_ = static_cast<uint32_t>(XXH3_64bits(boot.data(), boot.size()));
   std::array<std::vector<std::byte>, 2> bytes;
   std::vector<Run> runs;
   for (size_t i = 0; i < 2; ++i) {
@@ -91,20 +111,22 @@ Result<std::unique_ptr<Journal>> Journal::Open(
   if (runs.size() == 2 && HeaderOf(runs[1][0]).seq < HeaderOf(runs[0][0]).seq) {
     std::swap(runs[0], runs[1]);
   }
-  uint64_t last = taken_over;
-  uint64_t epoch = 0;
-  for (const Run& run : runs) {
-    for (const auto& record : run) {
-      const RecordHeader header = HeaderOf(record);
-      if (header.seq <= taken_over) continue;
-      // A gap: what is behind it was never acknowledged as durable, and what is before it was lost.
-      if (header.seq != last + 1 || (epoch != 0 && header.epoch != epoch)) break;
-      PX_TRY(replay(header.seq, record));
-      last = header.seq;
-      epoch = header.epoch;
+  Run chain = Chain(runs, taken_over);
+  const size_t found = chain.size();
+  if (!chain.empty() && (HeaderOf(chain[0]).epoch >> 32) != journal->boot_) {
+    uint64_t covered = taken_over;
+    for (const auto& record : chain) {
+      covered = std::max(covered, SyncPointOf(record).value_or(covered));
     }
+    while (!chain.empty() && HeaderOf(chain.back()).seq > covered) chain.pop_back();
   }
-  if (last > taken_over) LogInfo("journal: {} batches replayed", last - taken_over);
+  for (const auto& record : chain) {
+    if (!SyncPointOf(record)) PX_TRY(replay(HeaderOf(record).seq, record));
+  }
+  if (found > 0) {
+    LogInfo("journal: {} records replayed, {} not, which came after the last sync point",
+            chain.size(), found - chain.size());
+  }
   return journal;
 }
 
@@ -115,9 +137,11 @@ Status Journal::Restart() {
     if (::fdatasync(file.get()) != 0) return FailErrno("sync the journal");
   }
   // Never that of a record that an earlier opening left behind.
-  if (::getrandom(&epoch_, sizeof epoch_, 0) != sizeof epoch_) {
+  uint32_t random = 0;
+  if (::getrandom(&random, sizeof random, 0) != sizeof random) {
     return FailErrno("get random bytes");
   }
+  epoch_ = uint64_t{boot_} << 32 | random;
   active_ = 0;
   end_ = 0;
   const MutexLock lock(sync_mutex_);

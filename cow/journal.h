@@ -31,9 +31,11 @@ class Journal {
 
   // Opens or makes `dir`/meta.log.0 and .1. Records with a number above `taken_over`, without a gap
   // from there on, are given to `replay` in order (as they are on disk, whole and valid) before
-  // this returns; nothing is appended before Restart.
+  // this returns; of those that another boot wrote, only what comes before the last sync point
+  // among them: a power cut may have taken what the later ones name. Nothing is appended before
+  // Restart. `boot` stands for the running kernel.
   static Result<std::unique_ptr<Journal>> Open(
-      const std::string& dir, uint64_t taken_over,
+      const std::string& dir, const std::string& boot, uint64_t taken_over,
       const std::function<Status(uint64_t seq, std::span<const std::byte> record)>& replay);
 
   // Forgets all records: what was replayed has been taken over, durably.
@@ -56,12 +58,15 @@ class Journal {
   static Result<UniqueFd> OpenFile(const std::string& path);
   using Run = std::vector<std::span<const std::byte>>;
   static Run Parse(std::span<const std::byte> file);
+  // The records of both files that follow `taken_over`, in order.
+  static Run Chain(std::span<const Run> runs, uint64_t taken_over);
 
   std::array<UniqueFd, 2> files_;
   Mutex sync_mutex_;
   bool broken_ PX_GUARDED_BY(sync_mutex_) = false;
   std::array<std::atomic<bool>, 2> unsynced_{};
-  uint64_t epoch_ = 0;
+  uint32_t boot_ = 0;
+  uint64_t epoch_ = 0;  // the boot in its upper half
   size_t active_ = 0;
   size_t end_ = 0;  // of the active file's records
 };

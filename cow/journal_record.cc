@@ -7,7 +7,8 @@
 namespace px::cow {
 namespace {
 
-constexpr uint32_t kMagic = 0x4a6c7870;  // "pxlJ"
+constexpr uint32_t kMagic = 0x4a6c7870;           // "pxlJ"
+constexpr uint32_t kSyncPointMagic = 0x536c7870;  // "pxlS"
 constexpr uint16_t kWholePage = 0xffff;
 constexpr size_t kWord = 8;
 static_assert(kNodeSize % kWord == 0 && kNodeSize < kWholePage);
@@ -17,6 +18,13 @@ constexpr size_t kJoinWords = 2;
 uint64_t ChecksumOf(std::span<const std::byte> record) {
   const auto rest = record.subspan(sizeof RecordHeader::checksum);
   return XXH3_64bits(rest.data(), rest.size());
+}
+
+void Seal(uint32_t magic, uint64_t epoch, uint64_t seq, std::vector<std::byte>* record) {
+  RecordHeader header{0, magic, static_cast<uint32_t>(record->size()), epoch, seq};
+  std::memcpy(record->data(), &header, sizeof header);
+  header.checksum = ChecksumOf(*record);
+  std::memcpy(record->data(), &header, sizeof header);
 }
 
 class Writer {
@@ -191,17 +199,31 @@ void EncodeRecord(const PageBatch& batch, uint64_t epoch, uint64_t seq,
     writer.Number(static_cast<uint8_t>(name));
     writer.Number(value);
   }
-  RecordHeader header{0, kMagic, static_cast<uint32_t>(out->size()), epoch, seq};
-  std::memcpy(out->data(), &header, sizeof header);
-  header.checksum = ChecksumOf(*out);
-  std::memcpy(out->data(), &header, sizeof header);
+  Seal(kMagic, epoch, seq, out);
+}
+
+void EncodeSyncPoint(uint64_t epoch, uint64_t seq, uint64_t covered, std::vector<std::byte>* out) {
+  out->assign(sizeof(RecordHeader), std::byte{0});
+  Writer(out).Number(covered);
+  Seal(kSyncPointMagic, epoch, seq, out);
+}
+
+std::optional<uint64_t> SyncPointOf(std::span<const std::byte> record) {
+  RecordHeader header;
+  uint64_t covered = 0;
+  if (record.size() != sizeof header + sizeof covered) return std::nullopt;
+  std::memcpy(&header, record.data(), sizeof header);
+  std::memcpy(&covered, record.data() + sizeof header, sizeof covered);
+  if (header.magic != kSyncPointMagic) return std::nullopt;
+  return covered;
 }
 
 std::optional<RecordHeader> CheckRecord(std::span<const std::byte> bytes) {
   RecordHeader header;
   if (bytes.size() < sizeof header) return std::nullopt;
   std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.magic != kMagic || header.length < sizeof header || header.length > bytes.size() ||
+  if ((header.magic != kMagic && header.magic != kSyncPointMagic) ||
+      header.length < sizeof header || header.length > bytes.size() ||
       ChecksumOf(bytes.first(header.length)) != header.checksum) {
     return std::nullopt;
   }

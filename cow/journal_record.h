@@ -21,9 +21,15 @@ struct RecordHeader {
   uint32_t magic = 0;
   uint32_t length = 0;  // of the whole record, in bytes
   uint64_t epoch = 0;   // one for each opening of the journal
-  uint64_t seq = 0;     // of the batch, without gaps
+  uint64_t seq = 0;     // of the record, without gaps
 };
 static_assert(sizeof(RecordHeader) == 32);
+
+// A sync point: everything that the records up to number `covered` name was flushed when it was
+// written.
+void EncodeSyncPoint(uint64_t epoch, uint64_t seq, uint64_t covered, std::vector<std::byte>* out);
+// `covered`, if this valid record is a sync point.
+std::optional<uint64_t> SyncPointOf(std::span<const std::byte> record);
 
 // Writes the record into `out`, replacing what it held. `previous` gives the bytes that a page has
 // before the batch, where they are at hand: then only what differs is written.

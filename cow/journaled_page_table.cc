@@ -25,14 +25,14 @@ constexpr auto kRetry = std::chrono::seconds(1);
 // --- Opening and closing ---
 
 Result<std::unique_ptr<JournaledPageTable>> JournaledPageTable::Open(
-    std::unique_ptr<PageTable> below, const std::string& dir) {
+    std::unique_ptr<PageTable> below, const std::string& dir, const std::string& boot) {
   std::unique_ptr<JournaledPageTable> table(new JournaledPageTable(std::move(below)));
-  PX_TRY(table->Recover(dir));
+  PX_TRY(table->Recover(dir, boot));
   table->thread_ = std::thread([raw = table.get()] { raw->Loop(); });
   return table;
 }
 
-Status JournaledPageTable::Recover(const std::string& dir) {
+Status JournaledPageTable::Recover(const std::string& dir, const std::string& boot) {
   PX_ASSIGN(const uint64_t taken_over, below_->LoadCounter(Counter::kJournal));
   Layer layer;
   uint64_t last = taken_over;
@@ -49,11 +49,11 @@ Status JournaledPageTable::Recover(const std::string& dir) {
     last = seq;
     return {};
   };
-  PX_ASSIGN(journal_, Journal::Open(dir, taken_over, replay));
+  PX_ASSIGN(journal_, Journal::Open(dir, boot, taken_over, replay));
   if (last != taken_over) PX_TRY(HandOverLayer(layer, last));
   PX_TRY(journal_->Restart());
   const MutexLock lock(mutex_);
-  seq_ = handed_over_ = last;
+  seq_ = handed_over_ = synced_ = last;
   return {};
 }
 
@@ -101,8 +101,8 @@ Result<uint64_t> JournaledPageTable::CountOf(uint64_t id, Counts Layer::* counts
                                              const std::function<Result<uint64_t>()>& below) {
   {
     const MutexLock lock(mutex_);
-    for (const Layer* layer : {static_cast<const Layer*>(&active_),
-                               static_cast<const Layer*>(passing_.get())}) {
+    for (const Layer* layer :
+         {static_cast<const Layer*>(&active_), static_cast<const Layer*>(passing_.get())}) {
       if (layer == nullptr) continue;
       const auto found = (layer->*counts).find(id);
       if (found != (layer->*counts).end()) return std::max<uint64_t>(found->second, 1);
@@ -181,8 +181,8 @@ Result<std::vector<ReclaimRow>> JournaledPageTable::LoadQueue(ReclaimRow::Kind k
   std::unordered_set<uint64_t> unqueued;
   {
     const MutexLock lock(mutex_);
-    for (const Layer* layer : {static_cast<const Layer*>(&active_),
-                               static_cast<const Layer*>(passing_.get())}) {
+    for (const Layer* layer :
+         {static_cast<const Layer*>(&active_), static_cast<const Layer*>(passing_.get())}) {
       if (layer == nullptr) continue;
       size_t taken = 0;
       for (auto row = layer->queued.rbegin(); row != layer->queued.rend() && taken < limit; ++row) {
@@ -197,8 +197,7 @@ Result<std::vector<ReclaimRow>> JournaledPageTable::LoadQueue(ReclaimRow::Kind k
   }
   // As many more as may have to be left out.
   const size_t more = std::min(unqueued.size(), SIZE_MAX - limit);
-  PX_ASSIGN(const std::vector<ReclaimRow> below,
-            below_->LoadQueue(kind, max_seq, limit + more));
+  PX_ASSIGN(const std::vector<ReclaimRow> below, below_->LoadQueue(kind, max_seq, limit + more));
   for (const ReclaimRow& row : below) {
     if (!unqueued.contains(row.seq)) rows.emplace(row.seq, row);
   }
@@ -254,13 +253,11 @@ Status JournaledPageTable::Commit(const PageBatch& batch) {
   if (record_.size() > Journal::kCapacity) {
     PX_TRY(CommitBelow(batch));
   } else {
-    if (!journal_->Fits(record_.size())) PX_TRY(MakeRoom(record_.size()));
-    PX_TRY(journal_->Append(record_));
+    PX_TRY(Append());
     if (active_.empty()) {
       oldest_ = SteadyClock::now();
       wake_.NotifyOne();
     }
-    ++seq_;
     active_.Apply(batch);
     if (passing_ == nullptr && IsDue()) wake_.NotifyOne();
   }
@@ -270,6 +267,13 @@ Status JournaledPageTable::Commit(const PageBatch& batch) {
   };
   for (const auto& [id, refs] : batch.node_refs) remember(node_counts_, id.value, refs);
   for (const auto& [id, refs] : batch.object_refs) remember(object_counts_, id.value, refs);
+  return {};
+}
+
+Status JournaledPageTable::Append() {
+  if (!journal_->Fits(record_.size())) PX_TRY(MakeRoom(record_.size()));
+  PX_TRY(journal_->Append(record_));
+  ++seq_;
   return {};
 }
 
@@ -301,11 +305,36 @@ Status JournaledPageTable::MakeRoom(size_t size) {
 }
 
 Status JournaledPageTable::Sync() {
-  const Status synced = journal_->Sync();
+  const MutexLock sync_lock(sync_mutex_);
+  std::function<Status()> flush;
+  uint64_t covered = 0;
+  {
+    const MutexLock lock(mutex_);
+    covered = seq_;
+    if (covered == std::max(synced_, handed_over_)) return {};
+    if (prepare_flush_) flush = prepare_flush_();
+  }
+  if (flush) PX_TRY(flush());
+  const Status synced = SyncJournal(covered);
   if (synced) return {};
   LogError("{}", synced.error().ToString());
   // What the journal lost is still in memory.
   return HandOver();
+}
+
+Status JournaledPageTable::SyncJournal(uint64_t covered) {
+  uint64_t durable = covered;
+  {
+    const MutexLock lock(mutex_);
+    const bool quiet = seq_ == covered;
+    EncodeSyncPoint(journal_->epoch(), seq_ + 1, covered, &record_);
+    PX_TRY(Append());
+    if (quiet) durable = seq_;  // the point itself names nothing
+  }
+  PX_TRY(journal_->Sync());
+  const MutexLock lock(mutex_);
+  synced_ = std::max(synced_, durable);
+  return {};
 }
 
 // --- Handing over ---

@@ -6,10 +6,12 @@
 // batches of that time is written once.
 //
 // Durability: as PageTable says. After Commit the batch is in the journal (a kill cannot undo it),
-// after Sync it is there durably. Open replays what the table below has not. Replay happens whole
-// or not at all, in one batch.
+// after Sync it is there durably. Open replays what the table below has not, in one batch. Sync has
+// the caller's objects flushed first (BeforeSync) and then puts a sync point into the journal;
+// after a power cut only what comes before the last one is replayed, so that everything the batches
+// name is there.
 //
-// Threads: as PageTable says. Locks: its mutex is above those of the table below.
+// Threads: as PageTable says. Locks: its mutexes are above those of the table below.
 //
 // Errors: those of the table below; a background failure (ENOSPC, EIO) is tried again, and returned
 // from Commit once the journal is full.
@@ -31,9 +33,16 @@ namespace px::cow {
 
 class JournaledPageTable final : public PageTable {
  public:
-  // `below` must have Counter::kJournal to itself.
+  // `below` must have Counter::kJournal to itself, and flush by itself, before its sync points,
+  // what its batches name. `boot` stands for the running kernel.
   static Result<std::unique_ptr<JournaledPageTable>> Open(std::unique_ptr<PageTable> below,
-                                                          const std::string& dir);
+                                                          const std::string& dir,
+                                                          const std::string& boot);
+  // `prepare` runs while no commit does, and says by the function it returns (none: nothing to do)
+  // how to make everything durable that the commits so far name. That function runs beside commits.
+  // Call it before other threads use the table.
+  using PrepareFlush = std::function<std::function<Status()>()>;
+  void BeforeSync(PrepareFlush prepare) PX_NO_TSA { prepare_flush_ = std::move(prepare); }
   // Hands everything over.
   ~JournaledPageTable() override;
 
@@ -51,6 +60,7 @@ class JournaledPageTable final : public PageTable {
   Status ScanNodeRefs(const std::function<bool(NodeId, uint64_t)>& visit) override;
   Status ScanObjectRefs(const std::function<bool(ObjectId, uint64_t)>& visit) override;
 
+  PageTable* below() { return below_.get(); }
   // Hands over what was committed before the call, durably.
   Status HandOver();
 
@@ -67,7 +77,7 @@ class JournaledPageTable final : public PageTable {
   using Counts = std::unordered_map<uint64_t, uint64_t>;
 
   explicit JournaledPageTable(std::unique_ptr<PageTable> below) : below_(std::move(below)) {}
-  Status Recover(const std::string& dir);
+  Status Recover(const std::string& dir, const std::string& boot);
   // The page's bytes here, if it is here. `known` is set if it is here or was erased here.
   const Layer::Page* FindPage(NodeId id, bool* known) const PX_REQUIRES(mutex_);
   Result<uint64_t> CountOf(uint64_t id, Counts Layer::* counts, CountCache& cache,
@@ -75,7 +85,10 @@ class JournaledPageTable final : public PageTable {
   bool IsDue() const PX_REQUIRES(mutex_);
   void StartPassing() PX_REQUIRES(mutex_);
   Status MakeRoom(size_t size) PX_REQUIRES(mutex_);
+  Status Append() PX_REQUIRES(mutex_);  // record_, as the next one
   Status CommitBelow(const PageBatch& batch) PX_REQUIRES(mutex_);
+  // What the records up to `covered` name was flushed.
+  Status SyncJournal(uint64_t covered) PX_REQUIRES(sync_mutex_);
   Status WaitHandedOver(uint64_t seq) PX_REQUIRES(mutex_);
   Status HandOverLayer(const Layer& layer, uint64_t seq);
   void Loop();
@@ -83,14 +96,17 @@ class JournaledPageTable final : public PageTable {
   const std::unique_ptr<PageTable> below_;
   std::unique_ptr<Journal> journal_;
 
+  Mutex sync_mutex_;  // one sync at a time; before mutex_
+  PrepareFlush prepare_flush_ PX_GUARDED_BY(sync_mutex_);
   Mutex mutex_;
   CondVar wake_;     // the thread
   CondVar settled_;  // an attempt to hand over ended, well or not
   Layer active_ PX_GUARDED_BY(mutex_);
   std::unique_ptr<Layer> passing_ PX_GUARDED_BY(mutex_);  // being handed over; unchanged meanwhile
-  uint64_t passing_seq_ PX_GUARDED_BY(mutex_) = 0;        // its last batch
+  uint64_t passing_seq_ PX_GUARDED_BY(mutex_) = 0;        // its last record
   std::chrono::steady_clock::time_point oldest_ PX_GUARDED_BY(mutex_);  // batch of active_
-  uint64_t seq_ PX_GUARDED_BY(mutex_) = 0;                              // the last batch
+  uint64_t seq_ PX_GUARDED_BY(mutex_) = 0;                              // the last record
+  uint64_t synced_ PX_GUARDED_BY(mutex_) = 0;       // up to that one survives power loss
   uint64_t wanted_ PX_GUARDED_BY(mutex_) = 0;       // hand over batches up to that one now
   uint64_t handed_over_ PX_GUARDED_BY(mutex_) = 0;  // up to that one
   uint64_t attempts_ PX_GUARDED_BY(mutex_) = 0;

@@ -30,10 +30,9 @@ std::string ReadAll(int fd) {
 }
 
 bool IsOurs(const std::string& name) {
-  for (const char* known :
-       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.log.0",
-        "meta.log.1", "objects",
-        "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm", "px-fs.log"}) {
+  for (const char* known : {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm",
+                            "meta.log.0", "meta.log.1", "objects", "open.slots", "catalog.db",
+                            "catalog.db-wal", "catalog.db-shm", "px-fs.log"}) {
     if (name == known) return true;
   }
   return false;
@@ -140,7 +139,10 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   parts.checkpoint = [table = pages.get()]() -> Status {
     return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
   };
-  PX_ASSIGN(parts.pages, cow::JournaledPageTable::Open(std::move(pages), path_));
+  const std::string this_boot = pages->boot();
+  PX_ASSIGN(auto journaled, cow::JournaledPageTable::Open(std::move(pages), path_, this_boot));
+  journaled->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
+  parts.pages = std::move(journaled);
   PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
   PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));
   return parts;

@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/log.h"
+
 namespace px::fs {
 namespace {
 
@@ -80,14 +82,47 @@ Status Unsynced::SyncNames() {
   return FlushDirs(work);
 }
 
+Status Unsynced::End(uint64_t number, Status flushed) {
+  const MutexLock lock(mutex_);
+  while (ended_ != number - 1) flushed_.Wait(mutex_);
+  ended_ = number;
+  if (!flushed && !failed_) failed_ = flushed.error();
+  flushed_.NotifyAll();
+  return failed_ ? Status(Forward(*failed_)) : Status{};
+}
+
+// Work that was taken. Those who took some later wait for its end, so it has one in any case.
+class Unsynced::Flush {
+ public:
+  Flush(Unsynced* owner, Work work) : owner_(*owner), work_(std::move(work)) {}
+  ~Flush() {
+    if (ended_) return;
+    const Status ended = owner_.End(work_.number, Fail(EIO, "a flush was given up"));
+    if (!ended) LogError("{}", ended.error().ToString());
+  }
+  Flush(const Flush&) = delete;
+  Flush& operator=(const Flush&) = delete;
+
+  Status Run() {
+    Status flushed = owner_.FlushObjects(work_);
+    if (flushed) flushed = owner_.FlushDirs(work_);
+    ended_ = true;
+    return owner_.End(work_.number, std::move(flushed));
+  }
+
+ private:
+  Unsynced& owner_;
+  const Work work_;
+  bool ended_ = false;
+};
+
 std::function<Status()> Unsynced::Prepare() {
   const MutexLock lock(mutex_);
-  if (work_.objects.empty() && !work_.names && !work_.everything) return {};
-  auto work = std::make_shared<Work>(std::exchange(work_, Work{}));
-  return [this, work]() -> Status {
-    PX_TRY(FlushObjects(*work));
-    return FlushDirs(*work);
-  };
+  const bool nothing = work_.objects.empty() && !work_.names && !work_.everything;
+  if (nothing && ended_ == taken_ && !failed_) return {};
+  Work work = std::exchange(work_, Work{});
+  work.number = ++taken_;
+  return [flush = std::make_shared<Flush>(this, std::move(work))] { return flush->Run(); };
 }
 
 }  // namespace px::fs

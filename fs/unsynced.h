@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -37,7 +38,9 @@ class Unsynced {
   // Makes new names durable now. EIO…
   Status SyncNames() PX_EXCLUDES(mutex_);
 
-  // Takes what is there; the function makes it durable. EIO, ENOSPC… of the store's filesystem.
+  // Takes what is there; the function makes it durable, and waits for what was taken before. EIO,
+  // ENOSPC… of the store's filesystem; once one failed, or was never run, all later ones fail: the
+  // kernel forgets what it could not write, so a second try would lie.
   std::function<Status()> Prepare() PX_EXCLUDES(mutex_);
 
  private:
@@ -46,12 +49,20 @@ class Unsynced {
     std::array<bool, 256> dirs{};
     bool names = false;
     bool everything = false;
+    uint64_t number = 0;
   };
+  class Flush;
   Status FlushObjects(const Work& work) const;
   Status FlushDirs(const Work& work) const;
+  // The outcome of all flushes up to that one.
+  Status End(uint64_t number, Status flushed) PX_EXCLUDES(mutex_);
 
   const UniqueFd dir_;
   mutable Mutex mutex_;
+  CondVar flushed_;
+  uint64_t taken_ PX_GUARDED_BY(mutex_) = 0;  // how often work was taken
+  uint64_t ended_ PX_GUARDED_BY(mutex_) = 0;  // up to that one, in order
+  std::optional<Error> failed_ PX_GUARDED_BY(mutex_);
   uint64_t mark_ PX_GUARDED_BY(mutex_) = 0;
   Work work_ PX_GUARDED_BY(mutex_);
 };

@@ -1,5 +1,5 @@
-// Kills a process that updates a store over the journal and SQLite, at random moments: whatever it had acknowledged
-// must be there.
+// Kills a process that updates a store over the journal and SQLite, at random moments: whatever it
+// had acknowledged must be there.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -47,7 +47,7 @@ Status OneUpdate(Store* store, uint64_t n) {
   const auto run = [&]() -> Status {
     PX_ASSIGN(auto below, catalog::SqlitePageTable::Open(dir, true));
     auto* const sqlite = below.get();
-    PX_ASSIGN(const auto pages, JournaledPageTable::Open(std::move(below), dir));
+    PX_ASSIGN(const auto pages, JournaledPageTable::Open(std::move(below), dir, "boot"));
     PX_ASSIGN(const auto store, Store::Open(pages.get(), {}));
     for (uint64_t n = first;; ++n) {
       if (n == 1) {
@@ -90,7 +90,7 @@ uint64_t RunAndKill(const std::string& dir, uint64_t first, uint64_t kill_after,
 void Verify(const std::string& dir, uint64_t last) {
   auto below = catalog::SqlitePageTable::Open(dir, true);
   ASSERT_TRUE(below);
-  const auto pages = JournaledPageTable::Open(std::move(*below), dir);
+  const auto pages = JournaledPageTable::Open(std::move(*below), dir, "boot");
   ASSERT_TRUE(pages) << pages.error().ToString();
   const auto store = Store::Open(pages->get(), {});
   ASSERT_TRUE(store);

@@ -50,7 +50,7 @@ TEST(CowModelTest, OverTheJournalAndSqlite) {
       auto opened = catalog::SqlitePageTable::Open(dir, /*create=*/true);
       if (!opened) throw std::runtime_error(opened.error().ToString());
       sqlite = opened->get();
-      auto journaled = cow::JournaledPageTable::Open(std::move(*opened), dir);
+      auto journaled = cow::JournaledPageTable::Open(std::move(*opened), dir, "boot");
       if (!journaled) throw std::runtime_error(journaled.error().ToString());
       pages = std::move(*journaled);
       return pages.get();

@@ -64,9 +64,9 @@ class JournalTest : public ::testing::Test {
     table_.reset();
     fs::remove_all(dir_);
   }
-  void Open() {
+  void Open(const std::string& boot = "boot") {
     table_.reset();
-    auto opened = JournaledPageTable::Open(std::make_unique<Shared>(&below_), dir_);
+    auto opened = JournaledPageTable::Open(std::make_unique<Shared>(&below_), dir_, boot);
     ASSERT_TRUE(opened) << opened.error().ToString();
     table_ = std::move(*opened);
   }
@@ -201,6 +201,56 @@ TEST_F(JournalTest, LeftOverRecordsOfAnEarlierOpeningAreNotReplayed) {
   EXPECT_EQ(Get(6), -1);
 }
 
+TEST_F(JournalTest, OnAnotherBootOnlyWhatASyncPointCoversIsReplayed) {
+  ASSERT_TRUE(Put(1, 1));
+  // Put while the flush runs: after what the point covers, though before the point.
+  int flushes = 0;
+  table_->BeforeSync([&]() -> std::function<Status()> {
+    return [&]() -> Status {
+      ++flushes;
+      return Put(2, 2);
+    };
+  });
+  ASSERT_TRUE(table_->Sync());
+  EXPECT_EQ(flushes, 1);
+  ASSERT_TRUE(Put(3, 3));
+  Kill();
+  Open("another boot");
+  EXPECT_EQ(Get(1), 1);
+  EXPECT_EQ(Get(2), -1);
+  EXPECT_EQ(Get(3), -1);
+}
+
+TEST_F(JournalTest, ASyncWithNothingNewDoesNothing) {
+  int flushes = 0;
+  table_->BeforeSync([&] {
+    ++flushes;
+    return std::function<Status()>();
+  });
+  ASSERT_TRUE(Put(1, 1));
+  ASSERT_TRUE(table_->Sync());
+  ASSERT_TRUE(table_->Sync());
+  EXPECT_EQ(flushes, 1);
+  ASSERT_TRUE(Put(1, 2));
+  ASSERT_TRUE(table_->HandOver());
+  ASSERT_TRUE(table_->Sync());
+  EXPECT_EQ(flushes, 1);
+  Kill();
+  Open("another boot");
+  EXPECT_EQ(Get(1), 2);
+}
+
+TEST_F(JournalTest, AFailedFlushMakesNoSyncPoint) {
+  table_->BeforeSync([]() -> std::function<Status()> {
+    return []() -> Status { return Fail(EIO, "a failure that the test asked for"); };
+  });
+  ASSERT_TRUE(Put(1, 1));
+  EXPECT_EQ(table_->Sync().error().code(), EIO);
+  Kill();
+  Open("another boot");
+  EXPECT_EQ(Get(1), -1);
+}
+
 TEST_F(JournalTest, FullTableBelowIsReportedWhenTheJournalIsFullAndNothingIsLost) {
   below_.FailCommits(1'000'000, ENOSPC);
   Status status;
@@ -269,7 +319,8 @@ TEST_F(JournalTest, AnswersAsTheTableBelowWould) {
     if (rng() % 3 == 0) batch.object_refs.push_back({ObjectId{1 + rng() % 20}, rng() % 4});
     const auto volume = static_cast<uint32_t>(rng() % 12);
     if (rng() % 4 == 0) {
-      batch.volumes.push_back({VolumeId{volume}, NodeId{rng()}, rng(), std::string(rng() % 99, 'x')});
+      batch.volumes.push_back(
+          {VolumeId{volume}, NodeId{rng()}, rng(), std::string(rng() % 99, 'x')});
     } else if (rng() % 6 == 0) {
       batch.erased_volumes.push_back(VolumeId{volume});
     }
@@ -312,7 +363,8 @@ TEST_F(JournalTest, AnswersAsTheTableBelowWould) {
       const uint64_t most = 1 + step % 12;
       uint64_t seen = 0;
       EXPECT_TRUE(table.ScanVolumes(VolumeId{volume}, [&](const VolumeRow& row) {
-        text += std::to_string(row.id.value) + ":" + std::to_string(row.root.value) + row.attributes;
+        text +=
+            std::to_string(row.id.value) + ":" + std::to_string(row.root.value) + row.attributes;
         return ++seen < most;
       }));
       return text;
