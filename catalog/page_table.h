@@ -139,6 +139,7 @@ class SqlitePageTable final : public cow::PageTable {
   Mutex mutex_;  // of the connection and all statements
   Database database_ PX_GUARDED_BY(mutex_);
   std::vector<Statement> statements_ PX_GUARDED_BY(mutex_);
+  std::optional<Statement> put_sync_point_ PX_GUARDED_BY(mutex_);
   // A reader that stands still at the last sync point: a checkpoint does not pass it.
   Database pin_ PX_GUARDED_BY(mutex_);
   std::atomic<uint64_t> commits_{0};           // that wrote, sync points left out

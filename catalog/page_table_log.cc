@@ -33,13 +33,15 @@ SqlitePageTable::LogEnd SqlitePageTable::PresentEnd() {
 }
 
 Status SqlitePageTable::WriteSyncPoint(const LogEnd& end, const std::string& boot) {
-  PX_ASSIGN(
-      Statement statement,
-      database_.Prepare("REPLACE INTO sync_point(id, boot, salts, frames) VALUES(1, ?, ?, ?)"));
-  statement.BindText(1, boot)
+  if (!put_sync_point_) {
+    PX_ASSIGN(
+        put_sync_point_,
+        database_.Prepare("REPLACE INTO sync_point(id, boot, salts, frames) VALUES(1, ?, ?, ?)"));
+  }
+  return put_sync_point_->BindText(1, boot)
       .Bind(2, static_cast<int64_t>(end.salts))
-      .Bind(3, static_cast<int64_t>(end.frames));
-  return statement.Run();
+      .Bind(3, static_cast<int64_t>(end.frames))
+      .Run();
 }
 
 Status SqlitePageTable::Pin() {
