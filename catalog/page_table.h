@@ -135,7 +135,6 @@ class SqlitePageTable final : public cow::PageTable {
   Mutex sync_mutex_;
   UniqueFd wal_ PX_GUARDED_BY(sync_mutex_);
   PrepareFlush prepare_flush_ PX_GUARDED_BY(sync_mutex_);
-  std::optional<Error> flush_failed_ PX_GUARDED_BY(sync_mutex_);
   Mutex mutex_;  // of the connection and all statements
   Database database_ PX_GUARDED_BY(mutex_);
   std::vector<Statement> statements_ PX_GUARDED_BY(mutex_);

@@ -60,8 +60,6 @@ void SqlitePageTable::Unpin() {
 }
 
 Status SqlitePageTable::MakeSyncPoint(bool pin) {
-  // What a flush could not write is forgotten by the kernel: a second try would lie.
-  if (flush_failed_) return Forward(*flush_failed_);
   std::function<Status()> flush;
   LogEnd end;
   uint64_t commits = 0;
@@ -69,15 +67,10 @@ Status SqlitePageTable::MakeSyncPoint(bool pin) {
     const MutexLock lock(mutex_);
     end = PresentEnd();
     commits = commits_.load(std::memory_order_relaxed);
-    if (prepare_flush_) flush = prepare_flush_();
     if (pin) PX_TRY(Pin());
+    if (prepare_flush_) flush = prepare_flush_();
   }
-  if (flush) {
-    if (const Status flushed = flush(); !flushed) {
-      flush_failed_ = flushed.error();
-      return flushed;
-    }
-  }
+  if (flush) PX_TRY(flush());
   const MutexLock lock(mutex_);
   const bool quiet = commits_.load(std::memory_order_relaxed) == commits;
   PX_TRY(WriteSyncPoint(end, boot_));
@@ -136,10 +129,7 @@ Status SqlitePageTable::Checkpoint() {
   if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
   const MutexLock lock(mutex_);
   if (prepare_flush_) {
-    if (const Status flushed = prepare_flush_()(); !flushed) {
-      flush_failed_ = flushed.error();
-      return flushed;
-    }
+    if (const auto flush = prepare_flush_()) PX_TRY(flush());
   }
   PX_TRY(WriteSyncPoint(PresentEnd(), boot_));
   const bool truncate = static_cast<uint64_t>(info.st_size) > kTruncateBytes;

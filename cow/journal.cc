@@ -28,8 +28,7 @@ Status ReadAll(int fd, std::vector<std::byte>* out) {
   out->resize(Journal::kCapacity);
   size_t got = 0;
   while (got < out->size()) {
-    const ssize_t n =
-        ::pread(fd, out->data() + got, out->size() - got, static_cast<off_t>(got));
+    const ssize_t n = ::pread(fd, out->data() + got, out->size() - got, static_cast<off_t>(got));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return FailErrno("read the journal");
     if (n == 0) break;

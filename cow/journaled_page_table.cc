@@ -101,8 +101,8 @@ Result<uint64_t> JournaledPageTable::CountOf(uint64_t id, Counts Layer::* counts
                                              const std::function<Result<uint64_t>()>& below) {
   {
     const MutexLock lock(mutex_);
-    for (const Layer* layer : {static_cast<const Layer*>(&active_),
-                               static_cast<const Layer*>(passing_.get())}) {
+    for (const Layer* layer :
+         {static_cast<const Layer*>(&active_), static_cast<const Layer*>(passing_.get())}) {
       if (layer == nullptr) continue;
       const auto found = (layer->*counts).find(id);
       if (found != (layer->*counts).end()) return std::max<uint64_t>(found->second, 1);
@@ -181,8 +181,8 @@ Result<std::vector<ReclaimRow>> JournaledPageTable::LoadQueue(ReclaimRow::Kind k
   std::unordered_set<uint64_t> unqueued;
   {
     const MutexLock lock(mutex_);
-    for (const Layer* layer : {static_cast<const Layer*>(&active_),
-                               static_cast<const Layer*>(passing_.get())}) {
+    for (const Layer* layer :
+         {static_cast<const Layer*>(&active_), static_cast<const Layer*>(passing_.get())}) {
       if (layer == nullptr) continue;
       size_t taken = 0;
       for (auto row = layer->queued.rbegin(); row != layer->queued.rend() && taken < limit; ++row) {
@@ -197,8 +197,7 @@ Result<std::vector<ReclaimRow>> JournaledPageTable::LoadQueue(ReclaimRow::Kind k
   }
   // As many more as may have to be left out.
   const size_t more = std::min(unqueued.size(), SIZE_MAX - limit);
-  PX_ASSIGN(const std::vector<ReclaimRow> below,
-            below_->LoadQueue(kind, max_seq, limit + more));
+  PX_ASSIGN(const std::vector<ReclaimRow> below, below_->LoadQueue(kind, max_seq, limit + more));
   for (const ReclaimRow& row : below) {
     if (!unqueued.contains(row.seq)) rows.emplace(row.seq, row);
   }

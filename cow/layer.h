@@ -22,8 +22,8 @@ struct Layer {
   std::map<uint32_t, std::optional<VolumeRow>> volumes;
   // Also counts of 1, which say that the table's row goes.
   std::unordered_map<uint64_t, uint64_t> node_refs, object_refs;
-  std::map<uint64_t, ReclaimRow> queued;    // by seq
-  std::unordered_set<uint64_t> unqueued;    // seqs of rows that are not in `queued`
+  std::map<uint64_t, ReclaimRow> queued;  // by seq
+  std::unordered_set<uint64_t> unqueued;  // seqs of rows that are not in `queued`
   std::map<Counter, uint64_t> counters;
 
   bool empty() const;

@@ -82,12 +82,39 @@ Status Unsynced::SyncNames() {
 
 std::function<Status()> Unsynced::Prepare() {
   const MutexLock lock(mutex_);
-  if (work_.objects.empty() && !work_.names && !work_.everything) return {};
+  const bool nothing = work_.objects.empty() && !work_.names && !work_.everything;
+  if (nothing && running_.empty() && !broken_) return {};
+  const uint64_t number = ++taken_;
+  const uint64_t oldest = running_.empty() ? number : *running_.begin();
+  running_.insert(number);
   auto work = std::make_shared<Work>(std::exchange(work_, Work{}));
-  return [this, work]() -> Status {
-    PX_TRY(FlushObjects(*work));
-    return FlushDirs(*work);
-  };
+  return [this, number, oldest, work] { return Run(number, oldest, *work); };
+}
+
+Status Unsynced::Run(uint64_t number, uint64_t oldest, const Work& work) {
+  Status status = FlushObjects(work);
+  if (status) status = FlushDirs(work);
+  const MutexLock lock(mutex_);
+  if (!status) {
+    const int code = status.error().code();
+    if (code == ENOSPC || code == EDQUOT) {
+      for (const auto& [id, mark] : work.objects) work_.objects.emplace(id, mark);
+      for (size_t i = 0; i < work.dirs.size(); ++i) work_.dirs[i] = work_.dirs[i] || work.dirs[i];
+      work_.names = work_.names || work.names;
+      work_.everything = work_.everything || work.everything;
+    } else {
+      broken_ = status.error();
+    }
+    failed_.emplace(number, status.error());
+  }
+  running_.erase(number);
+  finished_.NotifyAll();
+  while (!running_.empty() && *running_.begin() < number) finished_.Wait(mutex_);
+  const auto before = failed_.lower_bound(oldest);
+  if (status && before != failed_.end() && before->first < number) status = Forward(before->second);
+  if (running_.empty()) failed_.clear();
+  if (broken_) return Forward(*broken_);
+  return status;
 }
 
 }  // namespace px::fs

@@ -10,6 +10,9 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -37,7 +40,10 @@ class Unsynced {
   // Makes new names durable now. EIO…
   Status SyncNames() PX_EXCLUDES(mutex_);
 
-  // Takes what is there; the function makes it durable. EIO, ENOSPC… of the store's filesystem.
+  // Takes what is there; the function, which must be called, makes it durable, and waits until what
+  // was taken before is durable too, since several sync points may be made at a time. None: there
+  // is nothing to do. EIO: the kernel may have forgotten what it could not write, so every later
+  // call fails too; ENOSPC, EDQUOT: a later call tries again.
   std::function<Status()> Prepare() PX_EXCLUDES(mutex_);
 
  private:
@@ -47,6 +53,7 @@ class Unsynced {
     bool names = false;
     bool everything = false;
   };
+  Status Run(uint64_t number, uint64_t oldest, const Work& work) PX_EXCLUDES(mutex_);
   Status FlushObjects(const Work& work) const;
   Status FlushDirs(const Work& work) const;
 
@@ -54,6 +61,11 @@ class Unsynced {
   mutable Mutex mutex_;
   uint64_t mark_ PX_GUARDED_BY(mutex_) = 0;
   Work work_ PX_GUARDED_BY(mutex_);
+  uint64_t taken_ PX_GUARDED_BY(mutex_) = 0;  // pieces of work are numbered
+  std::set<uint64_t> running_ PX_GUARDED_BY(mutex_);
+  CondVar finished_;
+  std::optional<Error> broken_ PX_GUARDED_BY(mutex_);
+  std::map<uint64_t, Error> failed_ PX_GUARDED_BY(mutex_);  // that others may be waiting for
 };
 
 // objects/xx/ID without the first part.

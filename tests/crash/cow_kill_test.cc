@@ -1,5 +1,5 @@
-// Kills a process that updates a store over the journal and SQLite, at random moments: whatever it had acknowledged
-// must be there.
+// Kills a process that updates a store over the journal and SQLite, at random moments: whatever it
+// had acknowledged must be there.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -24,7 +24,6 @@
 #include <vector>
 
 #include "base/log.h"
-#include "catalog/page_table.h"
 #include "fs/fsck.h"
 #include "fs/store_dir.h"
 #include "tests/testing/disk_recorder.h"
@@ -120,8 +119,6 @@ class Work {
     SystemClock clock;
     const fs::StoreDir store = Must(fs::StoreDir::Open(dir_, true), "store");
     Filesystem::Parts parts = Must(store.OpenParts("boot A"), "parts");
-    auto* table = static_cast<catalog::SqlitePageTable*>(parts.pages.get());
-    if (random_.Below(2) == 0) parts.checkpoint = [table] { return table->Checkpoint(); };
     fs::FilesystemOptions options;
     options.pool_objects = 1 + random_.Below(8);
     options.tick = std::chrono::milliseconds(1 + random_.Below(10));

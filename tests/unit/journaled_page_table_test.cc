@@ -269,7 +269,8 @@ TEST_F(JournalTest, AnswersAsTheTableBelowWould) {
     if (rng() % 3 == 0) batch.object_refs.push_back({ObjectId{1 + rng() % 20}, rng() % 4});
     const auto volume = static_cast<uint32_t>(rng() % 12);
     if (rng() % 4 == 0) {
-      batch.volumes.push_back({VolumeId{volume}, NodeId{rng()}, rng(), std::string(rng() % 99, 'x')});
+      batch.volumes.push_back(
+          {VolumeId{volume}, NodeId{rng()}, rng(), std::string(rng() % 99, 'x')});
     } else if (rng() % 6 == 0) {
       batch.erased_volumes.push_back(VolumeId{volume});
     }
@@ -312,7 +313,8 @@ TEST_F(JournalTest, AnswersAsTheTableBelowWould) {
       const uint64_t most = 1 + step % 12;
       uint64_t seen = 0;
       EXPECT_TRUE(table.ScanVolumes(VolumeId{volume}, [&](const VolumeRow& row) {
-        text += std::to_string(row.id.value) + ":" + std::to_string(row.root.value) + row.attributes;
+        text +=
+            std::to_string(row.id.value) + ":" + std::to_string(row.root.value) + row.attributes;
         return ++seen < most;
       }));
       return text;
