@@ -136,10 +136,10 @@ class SqlitePageTable final : public cow::PageTable {
   Mutex sync_mutex_;
   UniqueFd wal_ PX_GUARDED_BY(sync_mutex_);
   PrepareFlush prepare_flush_ PX_GUARDED_BY(sync_mutex_);
-  std::optional<Error> flush_failed_ PX_GUARDED_BY(sync_mutex_);
   Mutex mutex_;  // of the connection and all statements
   Database database_ PX_GUARDED_BY(mutex_);
   std::vector<Statement> statements_ PX_GUARDED_BY(mutex_);
+  std::optional<Statement> put_sync_point_ PX_GUARDED_BY(mutex_);
   // A reader that stands still at the last sync point: a checkpoint does not pass it.
   Database pin_ PX_GUARDED_BY(mutex_);
   std::atomic<uint64_t> commits_{0};           // that wrote, sync points left out

@@ -33,13 +33,15 @@ SqlitePageTable::LogEnd SqlitePageTable::PresentEnd() {
 }
 
 Status SqlitePageTable::WriteSyncPoint(const LogEnd& end, const std::string& boot) {
-  PX_ASSIGN(
-      Statement statement,
-      database_.Prepare("REPLACE INTO sync_point(id, boot, salts, frames) VALUES(1, ?, ?, ?)"));
-  statement.BindText(1, boot)
+  if (!put_sync_point_) {
+    PX_ASSIGN(
+        put_sync_point_,
+        database_.Prepare("REPLACE INTO sync_point(id, boot, salts, frames) VALUES(1, ?, ?, ?)"));
+  }
+  return put_sync_point_->BindText(1, boot)
       .Bind(2, static_cast<int64_t>(end.salts))
-      .Bind(3, static_cast<int64_t>(end.frames));
-  return statement.Run();
+      .Bind(3, static_cast<int64_t>(end.frames))
+      .Run();
 }
 
 Status SqlitePageTable::Pin() {
@@ -58,8 +60,6 @@ void SqlitePageTable::Unpin() {
 }
 
 Status SqlitePageTable::MakeSyncPoint(bool pin) {
-  // What a flush could not write is forgotten by the kernel: a second try would lie.
-  if (flush_failed_) return Forward(*flush_failed_);
   std::function<Status()> flush;
   LogEnd end;
   uint64_t commits = 0;
@@ -67,15 +67,10 @@ Status SqlitePageTable::MakeSyncPoint(bool pin) {
     const MutexLock lock(mutex_);
     end = PresentEnd();
     commits = commits_.load(std::memory_order_relaxed);
-    if (prepare_flush_) flush = prepare_flush_();
     if (pin) PX_TRY(Pin());
+    if (prepare_flush_) flush = prepare_flush_();
   }
-  if (flush) {
-    if (const Status flushed = flush(); !flushed) {
-      flush_failed_ = flushed.error();
-      return flushed;
-    }
-  }
+  if (flush) PX_TRY(flush());
   const MutexLock lock(mutex_);
   const bool quiet = commits_.load(std::memory_order_relaxed) == commits;
   PX_TRY(WriteSyncPoint(end, boot_));
@@ -134,10 +129,7 @@ Status SqlitePageTable::Checkpoint() {
   if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
   const MutexLock lock(mutex_);
   if (prepare_flush_) {
-    if (const Status flushed = prepare_flush_()(); !flushed) {
-      flush_failed_ = flushed.error();
-      return flushed;
-    }
+    if (const auto flush = prepare_flush_()) PX_TRY(flush());
   }
   PX_TRY(WriteSyncPoint(PresentEnd(), boot_));
   const bool truncate = static_cast<uint64_t>(info.st_size) > kTruncateBytes;

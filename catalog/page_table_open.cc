@@ -102,6 +102,7 @@ SqlitePageTable::~SqlitePageTable() {
   const MutexLock lock(mutex_);
   if (closed) closed = WriteSyncPoint({}, "");  // an empty boot: closed in order
   statements_.clear();
+  put_sync_point_.reset();
   pin_ = Database();
   if (!closed) {
     LogError("closing {}/meta.db: {}", dir_, closed.error().ToString());

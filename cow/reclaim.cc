@@ -1,5 +1,6 @@
 // Giving back dropped trees, and the objects that nothing names any more.
 #include "base/log.h"
+#include "cow/items.h"
 #include "cow/txn.h"
 
 namespace px::cow {
@@ -75,6 +76,53 @@ Result<size_t> StoreImpl::ReclaimStep(size_t max_nodes) {
   PX_TRY(std::move(written));
   counters_.reclaimed_nodes.fetch_add(erased, std::memory_order_relaxed);
   return max_nodes - budget;
+}
+
+// Goes the way of reclaim, with the counts it would change in memory.
+Status StoreImpl::WouldFree(const std::vector<VolumeId>& volumes,
+                            const std::function<void(ObjectId)>& visit) {
+  const FairReaderLock lock(lock_);
+  std::unordered_map<uint64_t, uint64_t> nodes, objects;  // references left
+  std::vector<NodeId> stack;
+  for (const VolumeId id : volumes) {
+    PX_ASSIGN(const VolumeState* volume, FindVolume(id));
+    stack.push_back(volume->root);
+  }
+  // One reference less; true if none is left.
+  const auto release = [](auto* left, uint64_t id, const auto& load) -> Result<bool> {
+    auto found = left->find(id);
+    if (found == left->end()) {
+      PX_ASSIGN(const uint64_t refs, load());
+      found = left->try_emplace(id, refs).first;
+    }
+    if (found->second > 0) --found->second;
+    return found->second == 0;
+  };
+  while (!stack.empty()) {
+    const NodeId id = stack.back();
+    stack.pop_back();
+    PX_ASSIGN(const bool last, release(&nodes, id.value, [&] { return pages_->NodeRefs(id); }));
+    if (!last) continue;
+    Result<NodePtr> node = PeekNode(id);
+    if (!node && IsCorruption(node.error())) continue;  // as reclaim: left behind
+    PX_TRY(node);
+    const NodeView view((*node)->bytes.data());
+    Status released;
+    for (size_t i = 0; i < view.count(); ++i) {
+      if (!view.is_leaf()) {
+        stack.push_back(view.Child(i));
+        continue;
+      }
+      ForEachObject(view.Key(i), view.Value(i), [&](ObjectId object) {
+        const Result<bool> gone =
+            release(&objects, object.value, [&] { return pages_->ObjectRefs(object); });
+        if (!gone && released) released = Forward(gone.error());
+        if (gone && *gone) visit(object);
+      });
+    }
+    PX_TRY(released);
+  }
+  return {};
 }
 
 Result<std::vector<ObjectId>> StoreImpl::DurablyFreed(size_t limit) {

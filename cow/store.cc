@@ -174,6 +174,10 @@ Status Store::Diff(VolumeId before, VolumeId after, std::string_view from,
   return impl_->Diff(before, after, from, visit);
 }
 Result<size_t> Store::ReclaimStep(size_t max_nodes) { return impl_->ReclaimStep(max_nodes); }
+Status Store::WouldFree(const std::vector<VolumeId>& volumes,
+                        const std::function<void(ObjectId)>& visit) {
+  return impl_->WouldFree(volumes, visit);
+}
 Result<std::vector<ObjectId>> Store::DurablyFreed(size_t limit) {
   return impl_->DurablyFreed(limit);
 }

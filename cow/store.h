@@ -128,6 +128,11 @@ class Store {
   // stop at any time.
   Result<size_t> ReclaimStep(size_t max_nodes);
 
+  // Calls `visit` with each object that nothing would name if those volumes were dropped. Changes
+  // nothing; holds off writers. Cost: the nodes that only they reach.
+  Status WouldFree(const std::vector<VolumeId>& volumes,
+                   const std::function<void(ObjectId)>& visit);
+
   // Objects that nothing names any more and whose release is durable: at most `limit`. The caller
   // removes their files and then says so with ForgetFreed. (Syncs if that is needed to make them
   // durable.)

@@ -70,6 +70,8 @@ class StoreImpl {
   Status SyncReleases();
   Status Diff(VolumeId before, VolumeId after, std::string_view from, const DiffVisitor& visit);
   Result<size_t> ReclaimStep(size_t max_nodes);
+  Status WouldFree(const std::vector<VolumeId>& volumes,
+                   const std::function<void(ObjectId)>& visit);
   Result<std::vector<ObjectId>> DurablyFreed(size_t limit);
   Status ForgetFreed(const std::vector<ObjectId>& objects);
   Result<ObjectId> PeekNextObject();

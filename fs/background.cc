@@ -242,6 +242,9 @@ void Filesystem::BackgroundLoop() {
         LogWarn("sync: {}", synced.error().ToString());
       }
     }
+    if (const Status thinned = ThinTrash(); !thinned) {
+      LogWarn("trash: {}", thinned.error().ToString());
+    }
     if (const Status done = BackgroundStep(); !done)
       LogWarn("reclaim: {}", done.error().ToString());
   }
@@ -250,18 +253,25 @@ void Filesystem::BackgroundLoop() {
 Status Filesystem::BackgroundStep() {
   PX_TRY(checkpoint_());
   if (!reclaim_wanted_.exchange(false)) return {};
-  for (;;) {
+  for (bool done = false; !done;) {
     {
       const MutexLock lock(background_mutex_);
       if (stopping_) return {};
     }
-    PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
-    PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch));
-    for (const cow::ObjectId object : freed) PX_TRY(objects_->Remove(object));
-    if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
-    if (rows == 0 && freed.empty()) return {};
+    PX_TRY(ReclaimStep(&done));
     PX_TRY(checkpoint_());
   }
+  return {};
+}
+
+Status Filesystem::ReclaimStep(bool* done) {
+  const MutexLock lock(reclaim_mutex_);
+  PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
+  PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch));
+  for (const cow::ObjectId object : freed) PX_TRY(objects_->Remove(object));
+  if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
+  *done = rows == 0 && freed.empty();
+  return {};
 }
 
 Status Filesystem::WriteBackAll() {

@@ -112,7 +112,33 @@ Result<uint32_t> ControlClone(const std::string& source, const std::string& targ
   return argument.volume;
 }
 
-Status ControlDrop(const std::string& path) { return CallLocated(PX_IOC_DROP, path); }
+Status ControlDrop(const std::string& path, bool trash) {
+  return CallLocated(trash ? PX_IOC_TRASH : PX_IOC_DROP, path);
+}
+
+Status ControlUndelete(const std::string& path, uint32_t volume) {
+  PX_ASSIGN(const Location location, Locate(path));
+  px_ioc_undelete argument{};
+  argument.volume = volume;
+  location.name.copy(argument.name, PX_NAME_MAX);
+  return Call(location.parent.get(), PX_IOC_UNDELETE, &argument, path);
+}
+
+Status ControlTrashList(const std::string& path,
+                        const std::function<void(const std::string&)>& line) {
+  PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
+  const auto text = std::make_unique<px_ioc_text>();
+  *text = {};
+  return Lines(fd.get(), PX_IOC_TRASH_LIST, text.get(), path, line);
+}
+
+Result<px_ioc_gc> ControlGc(const std::string& path, uint32_t flags) {
+  PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
+  px_ioc_gc argument{};
+  argument.flags = flags;
+  PX_TRY(Call(fd.get(), PX_IOC_GC, &argument, path));
+  return argument;
+}
 
 Status ControlSnapshot(const std::string& path, const std::string& name) {
   PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));

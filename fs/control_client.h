@@ -13,7 +13,12 @@ namespace px::fs {
 Result<px_ioc_info> ControlInfo(const std::string& path);
 Status ControlCreate(const std::string& path);
 Result<uint32_t> ControlClone(const std::string& source, const std::string& target, uint32_t flags);
-Status ControlDrop(const std::string& path);
+// Into the trash, or for good.
+Status ControlDrop(const std::string& path, bool trash);
+Status ControlUndelete(const std::string& path, uint32_t volume);
+Status ControlTrashList(const std::string& path,
+                        const std::function<void(const std::string&)>& line);
+Result<px_ioc_gc> ControlGc(const std::string& path, uint32_t flags);
 Status ControlSnapshot(const std::string& path, const std::string& name);
 Status ControlDropSnapshot(const std::string& path, const std::string& name);
 Result<px_ioc_usage> ControlUsage(const std::string& path);

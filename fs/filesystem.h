@@ -90,6 +90,7 @@ struct FilesystemOptions {
   bool read_only = false;
   size_t pool_objects = 128;
   std::chrono::milliseconds tick{500};  // of the background thread
+  std::chrono::seconds trash_age{7 * 24 * 3600};
 };
 
 struct Usage {
@@ -176,12 +177,18 @@ class Filesystem {
   Result<cow::VolumeId> CloneVolume(NodeKey parent, const std::string& name,
                                     const px_ioc_token& source, uint32_t flags,
                                     const Caller& caller);
-  Status DropVolume(NodeKey parent, const std::string& name, const Caller& caller);
+  // Into the trash, or for good.
+  Status DropVolume(NodeKey parent, const std::string& name, bool trash, const Caller& caller);
   Status Snapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
   Status DropSnapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
   Result<Usage> MeasureUsage(NodeKey volume_root, const Caller& caller);
   Status Diff(NodeKey volume_root, px_ioc_text* text, const Caller& caller);
   Status ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& caller);
+  // The trash (trash.cc).
+  Status Undelete(NodeKey parent, const std::string& name, cow::VolumeId volume,
+                  const Caller& caller);
+  Status ListTrash(px_ioc_text* text, const Caller& caller);
+  Status CollectGarbage(px_ioc_gc* request, const Caller& caller);
   // Kept versions of files (versions.cc).
   Status ListVersions(NodeKey dir, px_ioc_text* text, const Caller& caller);
   Status RestoreVersion(NodeKey dir, const std::string& name, uint64_t version,
@@ -357,6 +364,25 @@ class Filesystem {
   static Result<std::vector<SnapshotName>> SnapshotsOf(cow::Reader& reader, cow::VolumeId volume);
   void MarkDropped(cow::VolumeId volume);
 
+  // trash.cc
+  struct Trashed {
+    cow::VolumeId volume;
+    int64_t dropped_ns = 0;
+    std::string name;  // in the trash
+  };
+  // Oldest first.
+  static Result<std::vector<Trashed>> LoadTrash(cow::Reader& reader);
+  static Result<std::vector<cow::VolumeId>> WithSnapshots(cow::Reader& reader,
+                                                          cow::VolumeId volume);
+  Status PutIntoTrash(cow::Txn& txn, cow::VolumeId volume);
+  Status DropTrashed(const Trashed& trashed);
+  bool IsExpired(const Trashed& trashed) const;
+  // What has expired; the oldest too while the store's filesystem is nearly full.
+  Status ThinTrash();
+  Result<px_ioc_gc> Measure(const std::vector<Trashed>& trash);
+  // Takes one step of reclaim; *done if nothing was left.
+  Status ReclaimStep(bool* done);
+
   // ops_report.cc
   static Result<std::string> NameIn(cow::Reader& reader, NodeKey dir, NodeKey child);
   // The path of an inode below its volume's root ("." for the root), by its parent hints.
@@ -413,6 +439,7 @@ class Filesystem {
   CondVar background_wake_;
   bool stopping_ PX_GUARDED_BY(background_mutex_) = false;
   std::atomic<bool> reclaim_wanted_ = true;
+  Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
 
   Mutex mapped_mutex_;

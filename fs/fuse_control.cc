@@ -56,7 +56,10 @@ Status ServeNamed(fuse_req_t req, FuseSession& session, NodeKey node, unsigned c
         PX_TRY(fs.CreateVolume(node, name, caller));
         break;
       case PX_IOC_DROP:
-        PX_TRY(fs.DropVolume(node, name, caller));
+        PX_TRY(fs.DropVolume(node, name, /*trash=*/false, caller));
+        break;
+      case PX_IOC_TRASH:
+        PX_TRY(fs.DropVolume(node, name, /*trash=*/true, caller));
         break;
       case PX_IOC_SNAPSHOT:
         PX_TRY(fs.Snapshot(node, name, caller));
@@ -80,6 +83,7 @@ Status ServeText(fuse_req_t req, FuseSession& session, NodeKey node, unsigned co
     const Caller caller = CallerOf(req);
     if (command == PX_IOC_DIFF) PX_TRY(fs.Diff(node, text.get(), caller));
     if (command == PX_IOC_VERSIONS) PX_TRY(fs.ListVersions(node, text.get(), caller));
+    if (command == PX_IOC_TRASH_LIST) PX_TRY(fs.ListTrash(text.get(), caller));
     if (command == PX_IOC_LIST) PX_TRY(fs.ListVolumes(node, text.get(), caller));
     if (command == PX_IOC_STATUS) {
       const std::string json = fs.StatusJson();
@@ -106,6 +110,7 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
     }
     case PX_IOC_CREATE:
     case PX_IOC_DROP:
+    case PX_IOC_TRASH:
     case PX_IOC_SNAPSHOT:
     case PX_IOC_SNAPSHOT_DROP: {
       PX_ASSIGN(const px_ioc_name named, ArgumentOf<px_ioc_name>(argument));
@@ -139,10 +144,28 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
         return {};
       });
     }
+    case PX_IOC_UNDELETE: {
+      PX_ASSIGN(const px_ioc_undelete undelete, ArgumentOf<px_ioc_undelete>(argument));
+      PX_ASSIGN(const std::string name, NameOf(undelete.name));
+      return Later(req, session, [req, &session, node, undelete, name]() -> Status {
+        PX_TRY(session.filesystem().Undelete(node, name, cow::VolumeId{undelete.volume},
+                                             CallerOf(req)));
+        fuse_reply_ioctl(req, 0, nullptr, 0);
+        return {};
+      });
+    }
+    case PX_IOC_GC: {
+      PX_ASSIGN(px_ioc_gc gc, ArgumentOf<px_ioc_gc>(argument));
+      return Later(req, session, [req, &session, gc, out_size]() mutable -> Status {
+        PX_TRY(session.filesystem().CollectGarbage(&gc, CallerOf(req)));
+        return Reply(req, gc, out_size);
+      });
+    }
     case PX_IOC_DIFF:
     case PX_IOC_STATUS:
     case PX_IOC_LIST:
     case PX_IOC_VERSIONS:
+    case PX_IOC_TRASH_LIST:
       return ServeText(req, session, node, command, argument, out_size);
     default:
       return Fail(ENOTTY);

@@ -43,6 +43,7 @@ Result<std::shared_ptr<Filesystem::VolumeState>> Filesystem::StateOf(cow::Volume
     PX_ASSIGN(attributes, VolumeAttributes::Parse(row.attributes));
     return {};
   }));
+  if (attributes.trashed()) return Fail(ESTALE, "volume is in the trash");
   const WriterLock lock(volumes_mutex_);
   auto& state = volumes_[volume.value];
   if (state == nullptr) {

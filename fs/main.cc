@@ -137,6 +137,15 @@ Status PrintVolumes(const std::string& path, bool json) {
   return {};
 }
 
+std::string When(int64_t ns) {
+  const auto seconds = static_cast<time_t>(ns / 1'000'000'000);
+  tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  char when[32];
+  std::strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", &utc);
+  return when;
+}
+
 Status PrintVersions(const std::string& file, bool json) {
   Json all = Json::array();
   PX_TRY(ControlVersions(
@@ -147,14 +156,9 @@ Status PrintVersions(const std::string& file, bool json) {
   }
   fmt::print("{:<22} {:>12}  {}\n", "VERSION", "SIZE", "REPLACED");
   for (const Json& version : all) {
-    const auto replaced =
-        static_cast<time_t>(version.value("replaced_ns", int64_t{0}) / 1'000'000'000);
-    tm utc{};
-    ::gmtime_r(&replaced, &utc);
-    char when[32];
-    std::strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", &utc);
     fmt::print("{:<22} {:>12}  {}\n", version.value("version", uint64_t{0}),
-               Size(version.value("size", uint64_t{0})), when);
+               Size(version.value("size", uint64_t{0})),
+               When(version.value("replaced_ns", int64_t{0})));
   }
   return {};
 }
@@ -171,13 +175,49 @@ Status PrintStatus(const std::string& path, bool json) {
 }
 
 // Both `.snapshots/NAME` and a plain volume path may be removed.
-Status Remove(const std::string& path) {
+Status Remove(const std::string& path, bool trash) {
   std::filesystem::path full = std::filesystem::path(path).lexically_normal();
   if (!full.has_filename()) full = full.parent_path();
   if (full.parent_path().filename() == ".snapshots") {
     return ControlDropSnapshot(full.parent_path().parent_path(), full.filename());
   }
-  return ControlDrop(full);
+  return ControlDrop(full, trash);
+}
+
+Status PrintTrash(const std::string& path, bool json) {
+  Json all = Json::array();
+  PX_TRY(ControlTrashList(
+      path, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
+  if (json) {
+    fmt::print("{}\n", all.dump(2));
+    return {};
+  }
+  fmt::print("{:<40} {:>8}  {:<24} {}\n", "VOLUME", "ID", "DROPPED", "KEPT UNTIL");
+  for (const Json& volume : all) {
+    fmt::print("{:<40} {:>8}  {:<24} {}\n", volume.value("path", "?"), volume.value("volume", 0u),
+               When(volume.value("dropped_ns", int64_t{0})),
+               When(volume.value("expires_ns", int64_t{0})));
+  }
+  return {};
+}
+
+Status CollectGarbage(const std::string& path, bool dry_run, bool all, bool json) {
+  PX_ASSIGN(const px_ioc_gc gc,
+            ControlGc(path, (dry_run ? PX_GC_DRY_RUN : 0) | (all ? PX_GC_ALL : 0)));
+  if (json) {
+    fmt::print("{}\n", Json{{"dry_run", dry_run},
+                            {"volumes", gc.volumes},
+                            {"bytes", gc.bytes},
+                            {"shared_bytes", gc.shared_bytes}}
+                           .dump(2));
+    return {};
+  }
+  fmt::print("{} volumes {}: {} ({} bytes)\n", gc.volumes, dry_run ? "would go" : "went",
+             Size(gc.bytes), gc.bytes);
+  if (gc.shared_bytes > 0) {
+    fmt::print("and up to {} in blocks that are shared by reflink\n", Size(gc.shared_bytes));
+  }
+  return {};
 }
 
 int RunFsck(const std::string& store, bool repair, bool json) {
@@ -261,9 +301,31 @@ int Main(int argc, char** argv) {
   snapshot->add_option("name", name)->required();
   snapshot->callback([&] { result = Finish(ControlSnapshot(path, name), "snapshot"); });
 
-  CLI::App* rm = app.add_subcommand("rm", "Drop a volume or a snapshot");
+  bool now = false;
+  CLI::App* rm =
+      app.add_subcommand("rm", "Move a volume to the trash, or drop one of its snapshots");
   rm->add_option("path", path)->required();
-  rm->callback([&] { result = Finish(Remove(path), "rm"); });
+  rm->add_flag("--now", now, "Drop it at once, for good");
+  rm->callback([&] { result = Finish(Remove(path, !now), "rm"); });
+
+  CLI::App* trash = app.add_subcommand("trash", "What is in the trash");
+  trash->add_option("path", path, "A directory of the mount");
+  json_flag(trash);
+  trash->callback([&] { result = Finish(PrintTrash(path, json), "trash"); });
+
+  uint32_t volume = 0;
+  CLI::App* undelete = app.add_subcommand("undelete", "Take a volume out of the trash");
+  undelete->add_option("path", path, "Where it was, or, with --id, where it is to be")->required();
+  undelete->add_option("--id", volume, "Which, as in px-fs trash; without it the last one there");
+  undelete->callback([&] { result = Finish(ControlUndelete(path, volume), "undelete"); });
+
+  bool dry_run = false, all = false;
+  CLI::App* gc = app.add_subcommand("gc", "Drop what is in the trash beyond its age");
+  gc->add_option("path", path, "A directory of the mount");
+  gc->add_flag("--dry-run", dry_run, "Only say what would go, and how many bytes it frees");
+  gc->add_flag("--all", all, "Of any age");
+  json_flag(gc);
+  gc->callback([&] { result = Finish(CollectGarbage(path, dry_run, all, json), "gc"); });
 
   CLI::App* ls = app.add_subcommand("ls", "List volumes and their snapshots");
   path = ".";

@@ -61,6 +61,14 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       options.allow_other = true;
     } else if (word == "ro") {
       options.filesystem.read_only = true;
+    } else if (word.starts_with("trash=")) {
+      const char* end = word.data() + word.size();
+      uint32_t seconds = 0;
+      const auto [stop, error] = std::from_chars(word.data() + 6, end, seconds);
+      if (error != std::errc() || stop != end) {
+        return Fail(EINVAL, "option '" + word + "': how many seconds the trash keeps a volume");
+      }
+      options.filesystem.trash_age = std::chrono::seconds(seconds);
     } else if (word.starts_with("threads=")) {
       const char* end = word.data() + word.size();
       const auto [stop, error] = std::from_chars(word.data() + 8, end, options.threads);
@@ -70,7 +78,7 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
     } else {
       return Fail(EINVAL, "unknown mount option '" + word +
                               "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
-                              "allow_other, ro, threads=N)");
+                              "allow_other, ro, threads=N, trash=SECONDS)");
     }
   }
   return options;

@@ -11,8 +11,8 @@ namespace px::fs {
 struct MountRequest {
   std::string store;
   std::string mountpoint;
-  std::vector<std::string>
-      options;  // passthrough, nopassthrough, io_uring, noio_uring, allow_other, ro, threads=N
+  std::vector<std::string> options;  // passthrough, nopassthrough, io_uring, noio_uring,
+                                     // allow_other, ro, threads=N, trash=SECONDS
   bool foreground = false;
   int ready_fd = -1;  // of a daemon that `mount` started: where to say how it went
 };

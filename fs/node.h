@@ -30,6 +30,9 @@ struct NodeKey {
 inline cow::Ino SnapshotIndexDir(cow::VolumeId volume) {
   return cow::Ino{(uint64_t{1} << 39) + volume.value};
 }
+// The directory, in the root volume's tree, whose dentries are the volumes in the trash, named
+// WHEN.VOLUME (nanoseconds since 1970, volume id). It has no inode item and no name.
+inline constexpr cow::Ino kTrashDir{(uint64_t{1} << 39) + (uint64_t{1} << 32)};
 inline constexpr char kSnapshotsName[] = ".snapshots";
 
 }  // namespace px::fs

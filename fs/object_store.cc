@@ -11,10 +11,14 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/log.h"
+
 namespace px::fs {
 namespace {
 
 std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
+
+constexpr uint64_t kLarge = uint64_t{1} << 20;
 
 bool TryReflinks(int dir) {
   const auto temp = [dir] {
@@ -145,7 +149,22 @@ Status ObjectStore::Exchange(cow::ObjectId a, cow::ObjectId b) const {
   return unsynced_->SyncNames();
 }
 
+// XFS gives back the blocks of an unlinked file when it likes, those of a truncated one at once;
+// who waits for space must not have to guess. Not where somebody still has the file mapped, though.
+void ObjectStore::EmptyIfLarge(cow::ObjectId id) const {
+  struct stat info{};
+  if (::fstatat(dir_.get(), ObjectName(id).c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+      static_cast<uint64_t>(info.st_blocks) * 512 < kLarge) {
+    return;
+  }
+  const auto fd = OpenObject(id, O_WRONLY);
+  if (!fd || ::fcntl(fd->get(), F_SETLEASE, F_WRLCK) != 0) return;  // refused: it is open elsewhere
+  if (::ftruncate(fd->get(), 0) != 0) LogWarn("emptying object {:x}: errno {}", id.value, errno);
+  ::fcntl(fd->get(), F_SETLEASE, F_UNLCK);
+}
+
 Status ObjectStore::Remove(cow::ObjectId id) const {
+  EmptyIfLarge(id);
   if (::unlinkat(dir_.get(), ObjectName(id).c_str(), 0) != 0 && errno != ENOENT) {
     return FailErrno("remove object " + ObjectName(id));
   }

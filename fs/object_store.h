@@ -74,6 +74,7 @@ class ObjectStore {
  private:
   ObjectStore(UniqueFd dir, std::shared_ptr<Unsynced> unsynced, bool has_reflinks)
       : dir_(std::move(dir)), unsynced_(std::move(unsynced)), has_reflinks_(has_reflinks) {}
+  void EmptyIfLarge(cow::ObjectId id) const;
   Result<UniqueFd> CreateLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
   void ConsumeLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
 

@@ -271,7 +271,7 @@ Status Filesystem::ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& cal
       return true;
     }));
     for (const auto& [id, attributes] : volumes) {
-      if (attributes.snapshot()) continue;
+      if (attributes.snapshot() || attributes.trashed()) continue;
       std::string path;
       if (dir.volume == id) {
         path = ".";

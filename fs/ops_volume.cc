@@ -388,7 +388,8 @@ Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name,
   return {};
 }
 
-Status Filesystem::DropVolume(NodeKey parent, const std::string& name, const Caller& caller) {
+Status Filesystem::DropVolume(NodeKey parent, const std::string& name, bool trash,
+                              const Caller& caller) {
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   cow::VolumeId volume;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
@@ -412,10 +413,12 @@ Status Filesystem::DropVolume(NodeKey parent, const std::string& name, const Cal
       for (const SnapshotName& one : snapshots) {
         if (!table_.OfVolume(one.volume).empty())
           return Fail(EBUSY, "a file of the volume is open");
+        if (trash) continue;
         PX_TRY(txn.DropVolume(one.volume));
         if (one.name.empty()) continue;
         PX_TRY(txn.Erase(cow::kRootVolume, cow::DentryKey(SnapshotIndexDir(volume), one.name)));
       }
+      if (trash) PX_TRY(PutIntoTrash(txn, volume));
       PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
       PX_TRY(EraseDentry(txn, parent, &parent_item, name, true));
       return SaveInode(txn, parent, parent_item);

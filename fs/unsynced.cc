@@ -7,8 +7,6 @@
 #include <memory>
 #include <utility>
 
-#include "base/log.h"
-
 namespace px::fs {
 namespace {
 
@@ -82,47 +80,41 @@ Status Unsynced::SyncNames() {
   return FlushDirs(work);
 }
 
-Status Unsynced::End(uint64_t number, Status flushed) {
-  const MutexLock lock(mutex_);
-  while (ended_ != number - 1) flushed_.Wait(mutex_);
-  ended_ = number;
-  if (!flushed && !failed_) failed_ = flushed.error();
-  flushed_.NotifyAll();
-  return failed_ ? Status(Forward(*failed_)) : Status{};
-}
-
-// Work that was taken. Those who took some later wait for its end, so it has one in any case.
-class Unsynced::Flush {
- public:
-  Flush(Unsynced* owner, Work work) : owner_(*owner), work_(std::move(work)) {}
-  ~Flush() {
-    if (ended_) return;
-    const Status ended = owner_.End(work_.number, Fail(EIO, "a flush was given up"));
-    if (!ended) LogError("{}", ended.error().ToString());
-  }
-  Flush(const Flush&) = delete;
-  Flush& operator=(const Flush&) = delete;
-
-  Status Run() {
-    Status flushed = owner_.FlushObjects(work_);
-    if (flushed) flushed = owner_.FlushDirs(work_);
-    ended_ = true;
-    return owner_.End(work_.number, std::move(flushed));
-  }
-
- private:
-  Unsynced& owner_;
-  const Work work_;
-  bool ended_ = false;
-};
-
 std::function<Status()> Unsynced::Prepare() {
   const MutexLock lock(mutex_);
   const bool nothing = work_.objects.empty() && !work_.names && !work_.everything;
-  if (nothing && ended_ == taken_ && !failed_) return {};
-  Work work = std::exchange(work_, Work{});
-  work.number = ++taken_;
-  return [flush = std::make_shared<Flush>(this, std::move(work))] { return flush->Run(); };
+  if (nothing && running_.empty() && !broken_) return {};
+  const uint64_t number = ++taken_;
+  const uint64_t oldest = running_.empty() ? number : *running_.begin();
+  running_.insert(number);
+  auto work = std::make_shared<Work>(std::exchange(work_, Work{}));
+  return [this, number, oldest, work] { return Run(number, oldest, *work); };
+}
+
+Status Unsynced::Run(uint64_t number, uint64_t oldest, const Work& work) {
+  Status status = FlushObjects(work);
+  if (status) status = FlushDirs(work);
+  const MutexLock lock(mutex_);
+  if (!status) {
+    const int code = status.error().code();
+    if (code == ENOSPC || code == EDQUOT) {
+      for (const auto& [id, mark] : work.objects) work_.objects.emplace(id, mark);
+      for (size_t i = 0; i < work.dirs.size(); ++i) work_.dirs[i] = work_.dirs[i] || work.dirs[i];
+      work_.names = work_.names || work.names;
+      work_.everything = work_.everything || work.everything;
+    } else {
+      broken_ = status.error();
+    }
+    failed_.emplace(number, status.error());
+  }
+  running_.erase(number);
+  finished_.NotifyAll();
+  while (!running_.empty() && *running_.begin() < number) finished_.Wait(mutex_);
+  const auto before = failed_.lower_bound(oldest);
+  if (status && before != failed_.end() && before->first < number) status = Forward(before->second);
+  if (running_.empty()) failed_.clear();
+  if (broken_) return Forward(*broken_);
+  return status;
 }
 
 }  // namespace px::fs

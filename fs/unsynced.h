@@ -10,7 +10,9 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -38,9 +40,10 @@ class Unsynced {
   // Makes new names durable now. EIO…
   Status SyncNames() PX_EXCLUDES(mutex_);
 
-  // Takes what is there; the function makes it durable, and waits for what was taken before. EIO,
-  // ENOSPC… of the store's filesystem; once one failed, or was never run, all later ones fail: the
-  // kernel forgets what it could not write, so a second try would lie.
+  // Takes what is there; the function, which must be called, makes it durable, and waits until what
+  // was taken before is durable too, since several sync points may be made at a time. None: there
+  // is nothing to do. EIO: the kernel may have forgotten what it could not write, so every later
+  // call fails too; ENOSPC, EDQUOT: a later call tries again.
   std::function<Status()> Prepare() PX_EXCLUDES(mutex_);
 
  private:
@@ -49,22 +52,20 @@ class Unsynced {
     std::array<bool, 256> dirs{};
     bool names = false;
     bool everything = false;
-    uint64_t number = 0;
   };
-  class Flush;
+  Status Run(uint64_t number, uint64_t oldest, const Work& work) PX_EXCLUDES(mutex_);
   Status FlushObjects(const Work& work) const;
   Status FlushDirs(const Work& work) const;
-  // The outcome of all flushes up to that one.
-  Status End(uint64_t number, Status flushed) PX_EXCLUDES(mutex_);
 
   const UniqueFd dir_;
   mutable Mutex mutex_;
-  CondVar flushed_;
-  uint64_t taken_ PX_GUARDED_BY(mutex_) = 0;  // how often work was taken
-  uint64_t ended_ PX_GUARDED_BY(mutex_) = 0;  // up to that one, in order
-  std::optional<Error> failed_ PX_GUARDED_BY(mutex_);
   uint64_t mark_ PX_GUARDED_BY(mutex_) = 0;
   Work work_ PX_GUARDED_BY(mutex_);
+  uint64_t taken_ PX_GUARDED_BY(mutex_) = 0;  // pieces of work are numbered
+  std::set<uint64_t> running_ PX_GUARDED_BY(mutex_);
+  CondVar finished_;
+  std::optional<Error> broken_ PX_GUARDED_BY(mutex_);
+  std::map<uint64_t, Error> failed_ PX_GUARDED_BY(mutex_);  // that others may be waiting for
 };
 
 // objects/xx/ID without the first part.

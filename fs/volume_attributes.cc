@@ -44,5 +44,6 @@ Result<VolumeAttributes> VolumeAttributes::Parse(std::string_view bytes) {
 
 bool VolumeAttributes::readonly() const { return (flags & PX_VOLUME_READONLY) != 0; }
 bool VolumeAttributes::snapshot() const { return (flags & PX_VOLUME_SNAPSHOT) != 0; }
+bool VolumeAttributes::trashed() const { return (flags & PX_VOLUME_TRASHED) != 0; }
 
 }  // namespace px::fs

@@ -24,6 +24,7 @@ struct VolumeAttributes {
   static Result<VolumeAttributes> Parse(std::string_view bytes);
   bool readonly() const;
   bool snapshot() const;
+  bool trashed() const;
 };
 
 }  // namespace px::fs

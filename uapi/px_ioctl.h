@@ -33,6 +33,7 @@ struct px_ioc_info {
 };
 #define PX_VOLUME_READONLY 1u
 #define PX_VOLUME_SNAPSHOT 2u
+#define PX_VOLUME_TRASHED 4u
 
 /* A short-lived proof that the caller could open a volume's root directory. It is good for some
  * seconds, for the same uid, and may be used more than once. */
@@ -71,6 +72,20 @@ struct px_ioc_restore {
   char name[PX_NAME_MAX + 1];
 };
 
+struct px_ioc_undelete {
+  __u32 volume; /* as PX_IOC_TRASH_LIST gave it; 0: the last one dropped that was here as `name` */
+  char name[PX_NAME_MAX + 1];
+};
+
+struct px_ioc_gc {
+  __u32 flags;        /* PX_GC_* */
+  __u32 volumes;      /* out: how many go, snapshots not counted */
+  __u64 bytes;        /* out: what that frees on the store's filesystem */
+  __u64 shared_bytes; /* out: in blocks shared by reflink, which may stay in use elsewhere */
+};
+#define PX_GC_DRY_RUN 1u
+#define PX_GC_ALL 2u /* not only what is older than the trash keeps */
+
 /* On any file or directory. */
 #define PX_IOC_INFO _IOR(PX_IOC_MAGIC, 1, struct px_ioc_info)
 /* On a volume's root directory, by its owner or root. */
@@ -103,5 +118,17 @@ struct px_ioc_restore {
  * what the file had. ENOENT no such version, EBUSY the file is open. By the file's owner or root.
  */
 #define PX_IOC_RESTORE _IOW(PX_IOC_MAGIC, 13, struct px_ioc_restore)
+/* As PX_IOC_DROP, but into the trash, where the volume stays whole until its age is over or space
+ * runs short. */
+#define PX_IOC_TRASH _IOW(PX_IOC_MAGIC, 14, struct px_ioc_name)
+/* On the directory where the volume is to be: takes it out of the trash. ENOENT, EEXIST. By the
+ * volume's owner or root, with write permission on the directory. */
+#define PX_IOC_UNDELETE _IOW(PX_IOC_MAGIC, 15, struct px_ioc_undelete)
+/* On any directory: what the caller owns in the trash (root: all), one JSON object a line:
+ * {"volume":…,"path":…,"dropped_ns":…,"expires_ns":…}; `path` is from the mount's root. */
+#define PX_IOC_TRASH_LIST _IOWR(PX_IOC_MAGIC, 16, struct px_ioc_text)
+/* On any directory: empties the trash of what the caller owns there (root: all) and is past its
+ * age. Returns when the space is free. */
+#define PX_IOC_GC _IOWR(PX_IOC_MAGIC, 17, struct px_ioc_gc)
 
 #endif

@@ -1,0 +1,50 @@
+// SmallDisk: a filesystem of its own in a loop-mounted image, with a px store on it and that store
+// mounted, for tests that fill, copy or damage what is below a mount. Needs root.
+//
+// All of it lives in one directory, named so that the next mount test cleans up after one that died
+// (see mount_fixture.h).
+#pragma once
+
+#include <sys/statvfs.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "tests/mount/process.h"
+
+namespace px::testing {
+
+class SmallDisk {
+ public:
+  // `type`: "ext4" or "xfs". EOPNOTSUPP with the reason if this machine cannot.
+  static Result<std::unique_ptr<SmallDisk>> Create(const std::string& type, uint64_t megabytes);
+  ~SmallDisk();
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+
+  const std::string& disk() const { return disk_; }
+  const std::string& root() const { return root_; }  // of the px mount
+  std::string store() const { return disk_ + "/store"; }
+  const std::string& directory() const { return directory_; }
+
+  // Mounts the store; `options` as of px-fs mount -o.
+  Status Mount(const std::string& options = "");
+  Status Unmount();
+  void KillDaemon();
+  // Changes the disk's own mount, e.g. "remount,ro".
+  Status RemountDisk(const std::string& options) const;
+  struct statvfs Space() const;
+  uint64_t FreeBytes() const;
+  // `px-fs ARGS...`
+  static RunResult PxFs(const std::vector<std::string>& args);
+  std::string Log() const;
+
+ private:
+  explicit SmallDisk(std::string directory);
+
+  const std::string directory_, disk_, root_;
+};
+
+}  // namespace px::testing
