@@ -79,6 +79,23 @@ TEST_P(BadInputTest, ACatalogOfANewerPxIsRefused) {
   ASSERT_EQ(std::system(("/usr/bin/env python3 -c \"" + back + "\"").c_str()), 0);
 }
 
+TEST_P(BadInputTest, ABrokenConfigurationIsRefusedWithItsPlace) {
+  // yaml-cpp takes a file that begins with a comma for an empty one, or never returns from it.
+  for (const char* text :
+       {",", ", grace: 1\n", ",a\n--- b: [", "grace: [1, 2]\n", "grace: 1\n---\n"}) {
+    Write("../config.yml", text);
+    Refused({"config", "--list"}, 1, home_ + "/config.yml");
+  }
+  Write("../config.yml", "grase: 1\n");
+  Refused({"config", "--list"}, 1, "unknown key 'grase'", "did you mean 'grace'?");
+  Write("../config.yml", "# nothing\n\n");
+  EXPECT_EQ(Launch({"config", "--list"}).exit_code, 0);
+  Write("../config.yml", "{}");
+  EXPECT_EQ(Launch({"config", "set", "--grace", "0.5"}).exit_code, 0);
+  EXPECT_EQ(LaunchWith({"PX_GRACE="}, {"config", "get", "grace"}).out,
+            "-----  ---\ngrace  0.5\n-----  ---\n");
+}
+
 PX_LAUNCHER_SUITE(BadInputTest);
 
 }  // namespace
