@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "launcher/files.h"
 #include "launcher/process.h"
+#include "launcher/saved_environment.h"
 #include "launcher/supervisor.h"
 
 namespace px::launcher {
@@ -41,8 +42,18 @@ Done PrepareOutputs(Context& context, const Experiment& experiment) {
   return {};
 }
 
-// Best effort: what stays behind is harmless, and `delete` removes it.
-void RemoveWhatWasMade(Context& context, const Experiment& experiment) {
+}  // namespace
+
+Done PrepareVolumes(Context& context, const Experiment& experiment) {
+  PXL_TRY(PrepareOutputs(context, experiment));
+  if (experiment.code_snapshot.empty()) return {};
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  PXL_TRY(outputs->CloneVolume(context.layout().Code(experiment),
+                               context.layout().RunDir(experiment), /*read_only=*/false));
+  return {};
+}
+
+void RemoveVolumes(Context& context, const Experiment& experiment) {
   auto outputs = context.Outputs();
   if (!outputs) return;
   const Layout& layout = context.layout();
@@ -58,18 +69,8 @@ void RemoveWhatWasMade(Context& context, const Experiment& experiment) {
   }
 }
 
-}  // namespace
-
-Done PrepareVolumes(Context& context, const Experiment& experiment) {
-  PXL_TRY(PrepareOutputs(context, experiment));
-  if (experiment.code_snapshot.empty()) return {};
-  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
-  PXL_TRY(outputs->CloneVolume(context.layout().Code(experiment),
-                               context.layout().RunDir(experiment), /*read_only=*/false));
-  return {};
-}
-
 Done StartSupervisor(Context& context, const Experiment& experiment) {
+  PXL_TRY(KeepEnvironment(context.layout().EnvironmentFile(experiment)));
   const Status started =
       StartDetached(SuperviseArguments(experiment.id), context.config().ToEnvironment(),
                     context.layout().SupervisorLog(experiment));
@@ -82,9 +83,10 @@ Done PrepareAndStart(Context& context, const Experiment& experiment) {
   if (done) done = StartSupervisor(context, experiment);
   if (done) return {};
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  const Status marked = catalog->SetState(experiment.id, catalog::State::kFailed,
-                                          "not started: " + done.error().message);
-  if (marked) RemoveWhatWasMade(context, experiment);
+  const Status marked =
+      catalog->SetStateAs(experiment.owner, experiment.id, catalog::State::kFailed,
+                          "not started: " + done.error().message);
+  if (marked) RemoveVolumes(context, experiment);
   return done;
 }
 

@@ -1,6 +1,7 @@
 #include "tests/testing/dir_outputs_fs.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -22,8 +23,12 @@ Status CopyTree(const std::string& from, const std::string& to) {
   PX_TRY(launcher::MakeDirs(launcher::ParentOf(to)));
   if (launcher::PathExists(to)) return Fail(EEXIST, to);
   if (!launcher::PathExists(from)) return Fail(ENOENT, from);
-  PX_ASSIGN(const launcher::Finished copied, launcher::RunProgram({"cp", "-a", from, to}));
+  // Atomic, as the real one is: a caller that is killed leaves a cp behind, which goes on.
+  const std::string temporary =
+      launcher::ParentOf(to) + "/.copy-" + std::to_string(::getpid()) + "-" + launcher::NameOf(to);
+  PX_ASSIGN(const launcher::Finished copied, launcher::RunProgram({"cp", "-a", from, temporary}));
   if (copied.exit_code != 0) return Fail(EIO, copied.output);
+  if (::rename(temporary.c_str(), to.c_str()) != 0) return FailErrno(to);
   return {};
 }
 
