@@ -76,6 +76,10 @@ class Catalog {
   // Name, description and tags.
   Status UpdateExperiment(const Experiment& experiment);
   Status SetInherited(ExperimentId id, const Inherited& inherited);
+  Status SetBookmark(ExperimentId id, bool bookmarked);
+  // Checkpoints of the outputs of `root` that are never to be thrown away, by path below them.
+  Status Pin(ExperimentId root, const std::string& path, bool pinned);
+  Result<std::vector<std::string>> Pinned(ExperimentId root) const;
   Status SetCode(ExperimentId id, const std::string& code_snapshot);
   // EBUSY if unfinished, or if resumes of it exist (their outputs are its directory).
   Status DeleteExperiment(ExperimentId id);
@@ -129,6 +133,11 @@ class Catalog {
   // The group and its experiments (their `group` and `project` fields are filled in), in one
   // transaction.
   Result<Group> CreateGroup(const NewGroup& request, const std::vector<NewExperiment>& members);
+  // More experiments for a group that `owner` schedules. EBUSY if another process does by now, or,
+  // for a resume, if what it resumes is in use; EINVAL if the group has ended.
+  Result<std::vector<ExperimentId>> AddMembers(const ProcessIdentity& owner, GroupId id,
+                                               const std::vector<NewExperiment>& members);
+  Status SetBookmark(GroupId id, bool bookmarked);
   Result<Group> FindGroup(ProjectId project, int64_t number) const;
   Result<Group> GetGroup(GroupId id) const;
   Result<std::vector<Group>> ListGroups(ProjectId project) const;

@@ -3,16 +3,44 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "launcher/checkpoints.h"
 #include "launcher/files.h"
 #include "launcher/process.h"
 #include "launcher/saved_environment.h"
 #include "launcher/supervisor.h"
+#include "launcher/sync_tree.h"
 
 namespace px::launcher {
 namespace {
 
 using catalog::Experiment;
 using catalog::Strategy;
+
+// Makes the outputs equal to one of their snapshots. What they held is in the snapshot that was
+// taken just before; if this is interrupted, that is the way back.
+Done GoBack(OutputsFs& outputs, const std::string& directory, const std::string& snapshot) {
+  const SyncOptions everything{.ignored = [](const std::string&, bool) { return false; },
+                               .prune = [](const std::string&) { return false; }};
+  const auto changes = SyncTree(outputs.SnapshotPath(directory, snapshot), directory, everything);
+  if (!changes) return Refuse(changes.error(), "cannot go back to snapshot " + snapshot);
+  return {};
+}
+
+Outcome<catalog::Inherited> PrepareResume(OutputsFs& outputs, const Experiment& experiment,
+                                          const std::string& own, const std::string& used) {
+  catalog::Inherited inherited;
+  inherited.snapshot = SnapshotBefore(experiment.number, 1);
+  PXL_TRY(outputs.Snapshot(used, inherited.snapshot));
+  if (!experiment.resume_from.empty()) PXL_TRY(GoBack(outputs, used, experiment.resume_from));
+  if (experiment.restore_checkpoint) {
+    PXL_ASSIGN(inherited.restored, PutBackTorn(outputs, used));
+  }
+  PXL_TRY(MakeDirs(ParentOf(own)));
+  if (::symlink(RelativeTo(own, used).c_str(), own.c_str()) != 0) {
+    PXL_TRY(Status(FailErrno("link " + own)));
+  }
+  return inherited;
+}
 
 Done PrepareOutputs(Context& context, const Experiment& experiment) {
   PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
@@ -22,12 +50,7 @@ Done PrepareOutputs(Context& context, const Experiment& experiment) {
   const std::string used = layout.Outputs(experiment);
   catalog::Inherited inherited;
   if (experiment.is_resume()) {
-    inherited.snapshot = SnapshotBefore(experiment.number, 1);
-    PXL_TRY(outputs->Snapshot(used, inherited.snapshot));
-    PXL_TRY(MakeDirs(ParentOf(own)));
-    if (::symlink(RelativeTo(own, used).c_str(), own.c_str()) != 0) {
-      PXL_TRY(Status(FailErrno("link " + own)));
-    }
+    PXL_ASSIGN(inherited, PrepareResume(*outputs, experiment, own, used));
   } else if (experiment.strategy == Strategy::kCopy) {
     PXL_ASSIGN(const Experiment source, catalog->GetExperiment(experiment.original));
     PXL_TRY(outputs->CloneVolume(layout.Outputs(source), own, /*read_only=*/false));
@@ -38,6 +61,12 @@ Done PrepareOutputs(Context& context, const Experiment& experiment) {
   PXL_ASSIGN(const VolumeUsage usage, outputs->Usage(used));
   inherited.files = static_cast<int64_t>(usage.entries);
   inherited.bytes = static_cast<int64_t>(usage.logical_bytes);
+  PXL_ASSIGN(const auto checkpoints, FindCheckpoints(*outputs, used));
+  if (const Checkpoint* newest = NewestWhole(checkpoints)) {
+    inherited.checkpoint = newest->path;
+    inherited.checkpoint_kind = newest->kind;
+    inherited.checkpoint_at = newest->at_ns;
+  }
   PXL_TRY(catalog->SetInherited(experiment.id, inherited));
   return {};
 }

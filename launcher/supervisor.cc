@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "launcher/attempt.h"
+#include "launcher/checkpoints.h"
 #include "launcher/files.h"
 #include "launcher/gpus.h"
 #include "launcher/job_env.h"
@@ -137,6 +138,11 @@ class Supervisor {
                                           SnapshotBefore(experiment_.number, attempt));
     // An earlier supervisor took it and died before the job began: it still shows what there is.
     if (!kept && kept.error().code() != EEXIST) PXL_TRY(kept);
+    // The attempt before may have been killed while it overwrote its checkpoint.
+    PXL_ASSIGN(const auto restored, PutBackTorn(*outputs, context_.layout().Outputs(experiment_)));
+    for (const std::string& file : restored) {
+      Enter(State::kWarning, file + " was put back to its last whole version");
+    }
     return {};
   }
 
