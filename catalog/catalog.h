@@ -76,6 +76,10 @@ class Catalog {
   // Name, description and tags.
   Status UpdateExperiment(const Experiment& experiment);
   Status SetInherited(ExperimentId id, const Inherited& inherited);
+  Status SetBookmark(ExperimentId id, bool bookmarked);
+  // Checkpoints of the outputs of `root` that are never to be thrown away, by path below them.
+  Status Pin(ExperimentId root, const std::string& path, bool pinned);
+  Result<std::vector<std::string>> Pinned(ExperimentId root) const;
   Status SetCode(ExperimentId id, const std::string& code_snapshot);
   // EBUSY if unfinished, or if resumes of it exist (their outputs are its directory).
   Status DeleteExperiment(ExperimentId id);
@@ -87,6 +91,9 @@ class Catalog {
   // EINVAL if the transition is not allowed; a done state is never left. `running` sets started_at,
   // done states finished_at.
   Status SetState(ExperimentId id, State state, const std::string& message);
+  // The same, unless somebody other than `owner` answers for it by now: EBUSY.
+  Status SetStateAs(const ProcessIdentity& owner, ExperimentId id, State state,
+                    const std::string& message);
   Result<std::vector<StatusEntry>> Statuses(ExperimentId id) const;
   Status RequestStop(ExperimentId id);
 
@@ -96,6 +103,10 @@ class Catalog {
   Status SetContainment(RunId id, const std::string& containment, const std::string& cgroup);
   Status SetJob(RunId id, const ProcessIdentity& job);
   Status FinishRun(RunId id, const RunEnd& end);
+  // The end of the last run and with it of the experiment, in one transaction: nobody can see (or,
+  // after a kill, find) one without the other. EINVAL as SetState.
+  Status FinishExperiment(ExperimentId id, RunId run, const RunEnd& end, State state,
+                          const std::string& message);
   Result<std::vector<Run>> Runs(ExperimentId id) const;
   // True if a stop was requested. Not synced.
   Result<bool> Heartbeat(ExperimentId id, RunId run);
@@ -111,8 +122,8 @@ class Catalog {
 
   // ---- GPUs ----
   // Leases `count` of `gpus` to the experiment if no experiment that waits longer wants any and
-  // enough are free; the UUIDs. Those it holds already, if it does. Empty if it must wait. `count`
-  // > gpus.size() is EINVAL.
+  // enough are free; the UUIDs. Those it holds already, if it does. Empty if it must wait. EINVAL
+  // if `count` > gpus.size() or the experiment is done.
   Result<std::vector<std::string>> LeaseGpus(ExperimentId id, const std::vector<std::string>& gpus,
                                              int64_t count);
   // Which experiment holds which GPU.
@@ -122,6 +133,11 @@ class Catalog {
   // The group and its experiments (their `group` and `project` fields are filled in), in one
   // transaction.
   Result<Group> CreateGroup(const NewGroup& request, const std::vector<NewExperiment>& members);
+  // More experiments for a group that `owner` schedules. EBUSY if another process does by now, or,
+  // for a resume, if what it resumes is in use; EINVAL if the group has ended.
+  Result<std::vector<ExperimentId>> AddMembers(const ProcessIdentity& owner, GroupId id,
+                                               const std::vector<NewExperiment>& members);
+  Status SetBookmark(GroupId id, bool bookmarked);
   Result<Group> FindGroup(ProjectId project, int64_t number) const;
   Result<Group> GetGroup(GroupId id) const;
   Result<std::vector<Group>> ListGroups(ProjectId project) const;
@@ -141,6 +157,7 @@ class Catalog {
   Result<int64_t> NextNumber(ProjectId project, std::string_view counter);
   Result<ExperimentId> InsertExperiment(const NewExperiment& request);
   Status AddStatus(ExperimentId id, State state, const std::string& message, int64_t now);
+  Status ChangeState(ExperimentId id, State state, const std::string& message);
   Result<std::vector<StatusEntry>> ReadStatuses(std::string_view sql, int64_t id) const;
   Result<std::vector<Experiment>> SelectExperiments(
       const std::string& tail, const std::function<void(Statement&)>& bind) const;

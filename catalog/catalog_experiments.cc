@@ -10,7 +10,9 @@ constexpr const char* kSelect =
     "e.root_number, e.root_group_number, e.raw_spec, e.overrides, e.rendered_spec, "
     "e.code_snapshot, e.inherited_files, e.inherited_bytes, e.inherited_snapshot, e.gpus, e.ttl_s, "
     "e.max_restarts, e.state, e.last_message, e.created_at, e.updated_at, e.started_at, "
-    "e.finished_at, e.stop_requested_at, e.owner_host, e.owner_boot, e.owner_pid, e.owner_start "
+    "e.finished_at, e.stop_requested_at, e.owner_host, e.owner_boot, e.owner_pid, e.owner_start, "
+    "e.inherited_checkpoint, e.inherited_checkpoint_kind, e.inherited_checkpoint_at, "
+    "e.inherited_restored, e.resume_from, e.restore_checkpoint, e.plan, e.bookmarked "
     "FROM experiments e JOIN projects p ON p.id = e.project_id JOIN users u ON u.id = p.user_id ";
 
 Result<Experiment> ReadExperiment(const Statement& row) {
@@ -40,7 +42,9 @@ Result<Experiment> ReadExperiment(const Statement& row) {
   e.overrides = text();
   e.rendered_spec = text();
   e.code_snapshot = text();
-  e.inherited = {.files = integer(), .bytes = integer(), .snapshot = text()};
+  e.inherited.files = integer();
+  e.inherited.bytes = integer();
+  e.inherited.snapshot = text();
   e.gpus = integer();
   e.ttl_s = integer();
   e.max_restarts = integer();
@@ -52,6 +56,14 @@ Result<Experiment> ReadExperiment(const Statement& row) {
   e.finished_at = integer();
   e.stop_requested_at = integer();
   e.owner = {.host = text(), .boot_id = text(), .pid = integer(), .start_ticks = integer()};
+  e.inherited.checkpoint = text();
+  e.inherited.checkpoint_kind = text();
+  e.inherited.checkpoint_at = integer();
+  PX_ASSIGN(e.inherited.restored, ParseTags(text()));
+  e.resume_from = text();
+  e.restore_checkpoint = integer() != 0;
+  e.plan = text();
+  e.bookmarked = integer() != 0;
   return e;
 }
 
@@ -165,10 +177,11 @@ Result<ExperimentId> Catalog::InsertExperiment(const NewExperiment& request) {
           "group_id, group_number, strategy, original_id, original_number, root_id, root_number, "
           "root_group_number, raw_spec, overrides, rendered_spec, code_snapshot, gpus, ttl_s, "
           "max_restarts, state, created_at, updated_at, owner_host, owner_boot, owner_pid, "
-          "owner_start) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, " +
+          "owner_start, resume_from, restore_checkpoint, plan) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+          "?8, " +
           group_number +
           ", ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, 'created', ?22, ?22, "
-          "?23, ?24, ?25, ?26)"));
+          "?23, ?24, ?25, ?26, ?27, ?28, ?29)"));
   insert.Bind(1, request.project.value).Bind(2, number).BindText(3, uuid).BindText(4, request.user);
   insert.BindText(5, request.name).BindText(6, request.description).BindText(7, tags);
   insert.BindNull(8);
@@ -192,6 +205,8 @@ Result<ExperimentId> Catalog::InsertExperiment(const NewExperiment& request) {
       .Bind(22, now);
   insert.BindText(23, request.owner.host).BindText(24, request.owner.boot_id);
   insert.Bind(25, request.owner.pid).Bind(26, request.owner.start_ticks);
+  insert.BindText(27, request.resume_from).Bind(28, request.restore_checkpoint ? 1 : 0);
+  insert.BindText(29, request.plan);
   PX_TRY(insert.Run());
   const ExperimentId id{database_.LastInsertRowId()};
   if (!resume) {
@@ -222,11 +237,43 @@ Status Catalog::UpdateExperiment(const Experiment& experiment) {
 }
 
 Status Catalog::SetInherited(ExperimentId id, const Inherited& inherited) {
+  const std::string restored = FormatTags(inherited.restored);
   PX_ASSIGN(Statement update,
             database_.Prepare("UPDATE experiments SET inherited_files = ?, inherited_bytes = ?, "
-                              "inherited_snapshot = ? WHERE id = ?"));
+                              "inherited_snapshot = ?, inherited_checkpoint = ?, "
+                              "inherited_checkpoint_kind = ?, inherited_checkpoint_at = ?, "
+                              "inherited_restored = ? WHERE id = ?"));
   update.Bind(1, inherited.files).Bind(2, inherited.bytes).BindText(3, inherited.snapshot);
-  return update.Bind(4, id.value).Run();
+  update.BindText(4, inherited.checkpoint).BindText(5, inherited.checkpoint_kind);
+  update.Bind(6, inherited.checkpoint_at).BindText(7, restored);
+  return update.Bind(8, id.value).Run();
+}
+
+Status Catalog::SetBookmark(ExperimentId id, bool bookmarked) {
+  PX_ASSIGN(Statement update,
+            database_.Prepare("UPDATE experiments SET bookmarked = ? WHERE id = ?"));
+  return update.Bind(1, bookmarked ? 1 : 0).Bind(2, id.value).Run();
+}
+
+Status Catalog::Pin(ExperimentId root, const std::string& path, bool pinned) {
+  PX_ASSIGN(Statement change,
+            database_.Prepare(pinned ? "INSERT OR IGNORE INTO pinned_checkpoints "
+                                       "(experiment_id, path) VALUES (?, ?)"
+                                     : "DELETE FROM pinned_checkpoints WHERE experiment_id = ? "
+                                       "AND path = ?"));
+  return change.Bind(1, root.value).BindText(2, path).Run();
+}
+
+Result<std::vector<std::string>> Catalog::Pinned(ExperimentId root) const {
+  PX_ASSIGN(Statement select, database_.Prepare("SELECT path FROM pinned_checkpoints WHERE "
+                                                "experiment_id = ? ORDER BY path"));
+  select.Bind(1, root.value);
+  std::vector<std::string> paths;
+  while (true) {
+    PX_ASSIGN(const bool row, select.Step());
+    if (!row) return paths;
+    paths.emplace_back(select.Text(0));
+  }
 }
 
 Status Catalog::SetCode(ExperimentId id, const std::string& code_snapshot) {

@@ -7,7 +7,8 @@ namespace {
 constexpr const char* kSelect =
     "SELECT id, project_id, number, uuid, user, name, description, tags, raw_spec, algorithm, "
     "concurrency, code_snapshot, state, created_at, started_at, finished_at, stop_requested_at, "
-    "owner_host, owner_boot, owner_pid, owner_start FROM groups ";
+    "owner_host, owner_boot, owner_pid, owner_start, strategy, original_number, seed, bookmarked "
+    "FROM groups ";
 
 Result<Group> ReadGroup(const Statement& row) {
   int column = 0;
@@ -32,6 +33,10 @@ Result<Group> ReadGroup(const Statement& row) {
   group.finished_at = integer();
   group.stop_requested_at = integer();
   group.owner = {.host = text(), .boot_id = text(), .pid = integer(), .start_ticks = integer()};
+  PX_ASSIGN(group.strategy, ParseStrategy(text()));
+  group.original_number = integer();
+  group.seed = integer();
+  group.bookmarked = integer() != 0;
   return group;
 }
 
@@ -62,14 +67,17 @@ Result<Group> Catalog::CreateGroup(const NewGroup& request,
         Statement insert,
         database_.Prepare("INSERT INTO groups (project_id, number, uuid, user, name, "
                           "description, tags, raw_spec, algorithm, concurrency, code_snapshot, "
-                          "state, created_at, owner_host, owner_boot, owner_pid, owner_start) "
-                          "VALUES (?,?,?,?,?,?,?,?,?,?,?,'created',?,?,?,?,?)"));
+                          "state, created_at, owner_host, owner_boot, owner_pid, owner_start, "
+                          "strategy, original_number, seed) "
+                          "VALUES (?,?,?,?,?,?,?,?,?,?,?,'created',?,?,?,?,?,?,?,?)"));
     insert.Bind(1, request.project.value).Bind(2, number).BindText(3, uuid);
     insert.BindText(4, request.user).BindText(5, request.name).BindText(6, request.description);
     insert.BindText(7, tags).BindText(8, request.raw_spec).BindText(9, request.algorithm);
     insert.Bind(10, request.concurrency).BindText(11, request.code_snapshot).Bind(12, now);
     insert.BindText(13, request.owner.host).BindText(14, request.owner.boot_id);
-    PX_TRY(insert.Bind(15, request.owner.pid).Bind(16, request.owner.start_ticks).Run());
+    insert.Bind(15, request.owner.pid).Bind(16, request.owner.start_ticks);
+    insert.BindText(17, StrategyName(request.strategy)).Bind(18, request.original_number);
+    PX_TRY(insert.Bind(19, request.seed).Run());
     id = GroupId{database_.LastInsertRowId()};
     PX_ASSIGN(Statement status,
               database_.Prepare("INSERT INTO statuses (group_id, state, created_at) "
@@ -84,6 +92,30 @@ Result<Group> Catalog::CreateGroup(const NewGroup& request,
   };
   PX_TRY(database_.Transaction(body));
   return GetGroup(id);
+}
+
+Result<std::vector<ExperimentId>> Catalog::AddMembers(const ProcessIdentity& owner, GroupId id,
+                                                      const std::vector<NewExperiment>& members) {
+  std::vector<ExperimentId> made;
+  const auto body = [&]() -> Status {
+    PX_ASSIGN(const Group group, GetGroup(id));
+    if (IsDone(group.state)) return Fail(EINVAL, "the group has ended");
+    if (group.owner != owner) return Fail(EBUSY, "another process took the group");
+    for (NewExperiment member : members) {
+      member.project = group.project;
+      member.group = id;
+      PX_ASSIGN(const ExperimentId experiment, InsertExperiment(member));
+      made.push_back(experiment);
+    }
+    return {};
+  };
+  PX_TRY(database_.Transaction(body));
+  return made;
+}
+
+Status Catalog::SetBookmark(GroupId id, bool bookmarked) {
+  PX_ASSIGN(Statement update, database_.Prepare("UPDATE groups SET bookmarked = ? WHERE id = ?"));
+  return update.Bind(1, bookmarked ? 1 : 0).Bind(2, id.value).Run();
 }
 
 Result<Group> Catalog::FindGroup(ProjectId project, int64_t number) const {

@@ -62,6 +62,9 @@ Result<std::vector<std::string>> Catalog::LeaseGpus(ExperimentId id,
   if (count > static_cast<int64_t>(gpus.size())) return Fail(EINVAL, "more GPUs than there are");
   std::vector<std::string> given;
   const auto body = [&]() -> Status {
+    PX_ASSIGN(const Experiment experiment, GetExperiment(id));
+    // Nobody would ever give them back.
+    if (IsDone(experiment.state)) return Fail(EINVAL, "the experiment has ended");
     PX_ASSIGN(const auto leases, GpuLeases());
     for (const auto& [gpu, holder] : leases) {
       if (holder == id) given.push_back(gpu);

@@ -34,30 +34,49 @@ Status Catalog::AddStatus(ExperimentId id, State state, const std::string& messa
   return insert.Run();
 }
 
+// Must be called inside a transaction.
+Status Catalog::ChangeState(ExperimentId id, State state, const std::string& message) {
+  PX_ASSIGN(const Experiment experiment, GetExperiment(id));
+  if (!MayBecome(experiment.state, state)) {
+    return Fail(EINVAL, "experiment " + std::to_string(experiment.number) + " is " +
+                            std::string(StateName(experiment.state)) + " and cannot become " +
+                            std::string(StateName(state)));
+  }
+  const int64_t now = Now();
+  PX_ASSIGN(
+      Statement update,
+      database_.Prepare("UPDATE experiments SET state = ?1, last_message = ?2, updated_at = ?3, "
+                        "started_at = CASE WHEN ?4 AND started_at = 0 THEN ?3 ELSE started_at "
+                        "END, finished_at = CASE WHEN ?5 THEN ?3 ELSE finished_at END "
+                        "WHERE id = ?6"));
+  update.BindText(1, StateName(state)).BindText(2, message).Bind(3, now);
+  update.Bind(4, state == State::kRunning ? 1 : 0).Bind(5, IsDone(state) ? 1 : 0);
+  PX_TRY(update.Bind(6, id.value).Run());
+  if (IsDone(state)) {
+    PX_ASSIGN(Statement free, database_.Prepare("DELETE FROM gpu_leases WHERE experiment_id = ?"));
+    PX_TRY(free.Bind(1, id.value).Run());
+  }
+  return AddStatus(id, state, message, now);
+}
+
 Status Catalog::SetState(ExperimentId id, State state, const std::string& message) {
+  return database_.Transaction([&] { return ChangeState(id, state, message); });
+}
+
+Status Catalog::SetStateAs(const ProcessIdentity& owner, ExperimentId id, State state,
+                           const std::string& message) {
   return database_.Transaction([&]() -> Status {
     PX_ASSIGN(const Experiment experiment, GetExperiment(id));
-    if (!MayBecome(experiment.state, state)) {
-      return Fail(EINVAL, "experiment " + std::to_string(experiment.number) + " is " +
-                              std::string(StateName(experiment.state)) + " and cannot become " +
-                              std::string(StateName(state)));
-    }
-    const int64_t now = Now();
-    PX_ASSIGN(
-        Statement update,
-        database_.Prepare("UPDATE experiments SET state = ?1, last_message = ?2, updated_at = ?3, "
-                          "started_at = CASE WHEN ?4 AND started_at = 0 THEN ?3 ELSE started_at "
-                          "END, finished_at = CASE WHEN ?5 THEN ?3 ELSE finished_at END "
-                          "WHERE id = ?6"));
-    update.BindText(1, StateName(state)).BindText(2, message).Bind(3, now);
-    update.Bind(4, state == State::kRunning ? 1 : 0).Bind(5, IsDone(state) ? 1 : 0);
-    PX_TRY(update.Bind(6, id.value).Run());
-    if (IsDone(state)) {
-      PX_ASSIGN(Statement free,
-                database_.Prepare("DELETE FROM gpu_leases WHERE experiment_id = ?"));
-      PX_TRY(free.Bind(1, id.value).Run());
-    }
-    return AddStatus(id, state, message, now);
+    if (experiment.owner != owner) return Fail(EBUSY, "another process took it");
+    return ChangeState(id, state, message);
+  });
+}
+
+Status Catalog::FinishExperiment(ExperimentId id, RunId run, const RunEnd& end, State state,
+                                 const std::string& message) {
+  return database_.Transaction([&]() -> Status {
+    PX_TRY(FinishRun(run, end));
+    return ChangeState(id, state, message);
   });
 }
 

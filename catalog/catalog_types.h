@@ -78,6 +78,11 @@ struct Inherited {
   int64_t files = 0;
   int64_t bytes = 0;
   std::string snapshot;  // name below .snapshots of the outputs; empty if none was taken
+  // The newest whole checkpoint, below the outputs; empty if none was found.
+  std::string checkpoint;
+  std::string checkpoint_kind;
+  int64_t checkpoint_at = 0;          // when it was written
+  std::vector<std::string> restored;  // files put back to their last whole version
 };
 
 struct Experiment {
@@ -107,6 +112,10 @@ struct Experiment {
   std::string rendered_spec;  // JSON
   std::string code_snapshot;  // name of the code volume; empty if none
   Inherited inherited;
+  std::string resume_from;          // of a resume: the snapshot that the outputs went back to first
+  bool restore_checkpoint = false;  // of a resume: half-written files were to be put back first
+  std::string plan;                 // of a group's member: its place in the search; JSON, or empty
+  bool bookmarked = false;
   int64_t gpus = 0;
   int64_t ttl_s = 0;
   int64_t max_restarts = 0;
@@ -140,6 +149,9 @@ struct NewExperiment {
   std::string overrides = "[]";
   std::string rendered_spec;
   std::string code_snapshot;
+  std::string resume_from;
+  bool restore_checkpoint = false;
+  std::string plan;
   int64_t gpus = 0;
   int64_t ttl_s = 0;
   int64_t max_restarts = 0;
@@ -204,6 +216,10 @@ struct Group {
   int64_t started_at = 0;
   int64_t finished_at = 0;
   int64_t stop_requested_at = 0;
+  Strategy strategy = Strategy::kNone;  // how it was made from the group `original_number`
+  int64_t original_number = 0;
+  int64_t seed = 0;  // of what is random in it
+  bool bookmarked = false;
   ProcessIdentity owner;  // the process that schedules its experiments
 };
 
@@ -217,6 +233,9 @@ struct NewGroup {
   std::string algorithm;
   int64_t concurrency = 1;
   std::string code_snapshot;
+  Strategy strategy = Strategy::kNone;
+  int64_t original_number = 0;
+  int64_t seed = 0;
   ProcessIdentity owner;
 };
 

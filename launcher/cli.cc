@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 #include "launcher/group_scheduler.h"
+#include "launcher/guardian.h"
+#include "launcher/reconcile.h"
 #include "launcher/session.h"
 #include "launcher/spec/problem.h"
 #include "launcher/supervisor.h"
@@ -126,12 +128,21 @@ int RunDetached(const std::vector<std::string>& arguments, const OutputsFsFactor
     ReportReady(config.error().message);
     return Report(config.error(), err);
   }
-  Context context(std::move(*config), factory, out, err);
   const auto number = [&](size_t i) { return std::strtoll(arguments[i].c_str(), nullptr, 10); };
-  if (arguments.front() == "--schedule") {
-    return ScheduleGroup(context, catalog::GroupId{number(1)}, number(2), number(3));
-  }
-  return Supervise(context, catalog::ExperimentId{number(1)}, number(2), number(3));
+  // A scheduler's descendants are the supervisors that it started: they outlive it.
+  const bool supervise = arguments.front() == "--supervise";
+  const auto life = [&] {
+    Context context(*config, factory, out, err);
+    if (!supervise) {
+      return ScheduleGroup(context, catalog::GroupId{number(1)}, number(2), number(3));
+    }
+    return Supervise(context, catalog::ExperimentId{number(1)}, number(2), number(3));
+  };
+  const auto put_right = [&] {
+    Context context(*config, factory, out, err);
+    return Reconcile(context);
+  };
+  return Guard(*config, /*owns_descendants=*/supervise, life, put_right);
 }
 
 int RunAction(Session& session, const OutputsFsFactory& factory, std::ostream& out,

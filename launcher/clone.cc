@@ -1,8 +1,12 @@
 #include "launcher/clone.h"
 
+#include <algorithm>
+
+#include "launcher/checkpoints.h"
 #include "launcher/launch.h"
 #include "launcher/process.h"
 #include "launcher/submit.h"
+#include "launcher/table.h"
 
 namespace px::launcher {
 namespace {
@@ -38,22 +42,77 @@ Done CheckNotInUse(catalog::Catalog& catalog, const Experiment& source) {
   return RefuseBusy(catalog, source, users.front());
 }
 
+std::string What(const Experiment& source, const CloneOptions& options) {
+  return "cannot " + Verb(options.strategy) + " experiment " + std::to_string(source.number);
+}
+
 Done CheckHasOutputs(Context& context, const Experiment& source, const CloneOptions& options) {
   PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
   const std::string path = context.layout().Outputs(source);
-  const std::string what =
-      "cannot " + Verb(options.strategy) + " experiment " + std::to_string(source.number);
   PXL_ASSIGN(const bool exists, outputs->Exists(path));
-  if (!exists) {
-    return Refuse(ExitCode::kNotFound, what + ": its outputs " + path + " are gone",
-                  "px-launch experiment -xp " + std::to_string(source.number) + " restart");
+  if (exists) return {};
+  return Refuse(ExitCode::kNotFound, What(source, options) + ": its outputs " + path + " are gone",
+                "px-launch experiment -xp " + std::to_string(source.number) + " restart");
+}
+
+// The directory that a resume would go on in, or that it would become equal to.
+Outcome<std::string> StartingPoint(Context& context, const Experiment& source,
+                                   const CloneOptions& options) {
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  const std::string path = context.layout().Outputs(source);
+  if (options.from.empty()) return path;
+  PXL_ASSIGN(const auto names, outputs->Snapshots(path));
+  if (std::find(names.begin(), names.end(), options.from) != names.end()) {
+    return outputs->SnapshotPath(path, options.from);
   }
-  if (options.strategy != Strategy::kResume || options.allow_fresh) return {};
-  PXL_ASSIGN(const VolumeUsage usage, outputs->Usage(path));
-  if (usage.logical_bytes > 0) return {};
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  const std::string nearest = spec::NearestName(options.from, names);
+  return Refuse(ExitCode::kNotFound,
+                What(source, options) + ": its outputs have no snapshot " + options.from,
+                !nearest.empty() ? "did you mean '" + nearest + "'?"
+                : list.empty()   ? "it has none yet; the first is taken by its first resume"
+                                 : "there are " + list);
+}
+
+tl::unexpected<Failure> RefuseTorn(const Experiment& source, const CloneOptions& options,
+                                   const Checkpoint& torn) {
   return Refuse(ExitCode::kFailed,
-                what + ": it saved nothing to resume from, " + path + " is empty",
-                "add --allow-fresh to start from the beginning in the same directory");
+                What(source, options) + ": a write to " + torn.path +
+                    " never ended; its last whole version (" + FormatSize(torn.kept_bytes) +
+                    ", written " + FormatTime(torn.kept_at_ns) + ") was kept",
+                "add --restore-checkpoint to put it back first, or --allow-fresh to go on with "
+                "what is there");
+}
+
+tl::unexpected<Failure> RefuseNothing(const Experiment& source, const CloneOptions& options,
+                                      const std::string& path, int64_t entries,
+                                      const std::vector<Checkpoint>& found) {
+  std::string reason = "it saved nothing to resume from, " + path + " is empty";
+  if (!found.empty()) {
+    reason = "it has no whole checkpoint: " + found.front().path + ": " + found.front().problem;
+  } else if (entries > 0) {
+    reason = "it saved nothing to resume from: none of the " + std::to_string(entries) +
+             " entries of " + path + " can be a checkpoint";
+  }
+  return Refuse(ExitCode::kFailed, What(source, options) + ": " + reason,
+                "add --allow-fresh to start it in the same directory all the same");
+}
+
+Done CheckCheckpoint(Context& context, const Experiment& source, const CloneOptions& options) {
+  if (options.strategy != Strategy::kResume) return {};
+  PXL_ASSIGN(const std::string path, StartingPoint(context, source, options));
+  if (options.allow_fresh) return {};
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  PXL_ASSIGN(auto found, FindCheckpoints(*outputs, path));
+  for (Checkpoint& checkpoint : found) {
+    if (!checkpoint.restorable) continue;
+    if (!options.restore_checkpoint) return RefuseTorn(source, options, checkpoint);
+    checkpoint.problem.clear();
+  }
+  if (NewestWhole(found) != nullptr) return {};
+  PXL_ASSIGN(const VolumeUsage usage, outputs->Usage(context.layout().Outputs(source)));
+  return RefuseNothing(source, options, path, static_cast<int64_t>(usage.entries), found);
 }
 
 // The source's raw specification with the overrides merged in, and the list of all overrides so
@@ -77,18 +136,15 @@ Done Override(const Experiment& source, const CloneOptions& options, spec::Marks
 
 }  // namespace
 
-Outcome<Experiment> Clone(Context& context, const Experiment& source, const CloneOptions& options) {
-  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  const bool resume = options.strategy == Strategy::kResume;
-  if (resume) PXL_TRY(CheckNotInUse(*catalog, source));
-
+Outcome<catalog::NewExperiment> MakeClone(Context& context, const Experiment& source,
+                                          const CloneOptions& options) {
   catalog::NewExperiment request;
   spec::Marks marks;
   spec::Json raw;
   PXL_TRY(Override(source, options, marks, raw, request));
   PXL_ASSIGN(const spec::ExperimentSpec rendered, CheckRunnable(raw, marks));
   if (options.strategy != Strategy::kRestart) PXL_TRY(CheckHasOutputs(context, source, options));
-
+  PXL_TRY(CheckCheckpoint(context, source, options));
   request.project = source.project;
   request.user = context.config().user;
   request.name = source.name;
@@ -99,9 +155,19 @@ Outcome<Experiment> Clone(Context& context, const Experiment& source, const Clon
   request.original = source.id;
   request.raw_spec = Dump(raw);
   request.ttl_s = source.ttl_s;
-  request.owner = Self();
+  request.resume_from = options.from;
+  request.restore_checkpoint = options.restore_checkpoint;
   ApplySpec(rendered, request);
   request.code_snapshot = source.code_snapshot;
+  return request;
+}
+
+Outcome<Experiment> Clone(Context& context, const Experiment& source, const CloneOptions& options) {
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  const bool resume = options.strategy == Strategy::kResume;
+  if (resume) PXL_TRY(CheckNotInUse(*catalog, source));
+  PXL_ASSIGN(catalog::NewExperiment request, MakeClone(context, source, options));
+  request.owner = Self();
   if (options.upload) {
     PXL_ASSIGN(const catalog::Project project, catalog->GetProject(source.project));
     PXL_ASSIGN(request.code_snapshot, SnapshotWorkingDirectory(context, project));

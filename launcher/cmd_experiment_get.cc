@@ -11,7 +11,22 @@ using catalog::Experiment;
 std::string InheritedText(const Experiment& e) {
   std::string text =
       std::to_string(e.inherited.files) + " entries, " + FormatSize(e.inherited.bytes);
-  if (!e.inherited.snapshot.empty()) text += ", kept as snapshot " + e.inherited.snapshot;
+  if (!e.resume_from.empty()) text += " of snapshot " + e.resume_from;
+  if (!e.inherited.snapshot.empty())
+    text += ", what was there before: snapshot " + e.inherited.snapshot;
+  return text;
+}
+
+std::string CheckpointText(const Experiment& e, int64_t now) {
+  if (!e.is_clone() || e.strategy == catalog::Strategy::kRestart) return "";
+  const catalog::Inherited& from = e.inherited;
+  std::string text = from.checkpoint.empty()
+                         ? "none was found"
+                         : from.checkpoint + " (" + from.checkpoint_kind + "), written " +
+                               FormatAgo(from.checkpoint_at, now);
+  for (const std::string& file : from.restored) {
+    text += "; " + file + " was put back to its last whole version";
+  }
   return text;
 }
 
@@ -26,6 +41,7 @@ Pairs Info(const Experiment& e, const Layout& layout, int64_t now) {
              {"is_clone", StrategyText(e)},
              {"inherited",
               e.is_clone() && e.strategy != catalog::Strategy::kRestart ? InheritedText(e) : ""},
+             {"checkpoint", CheckpointText(e, now)},
              {"outputs", layout.Outputs(e)},
              {"logs", layout.Log(e)},
              {"code", e.code_snapshot},

@@ -35,7 +35,11 @@ void AddExperimentResume(CLI::App& experiment, Session& session) {
                  [options](Context& context, Session& s) { return Resume(context, s, *options); });
   AddFiles(*command, options->files, "Overrides its polyaxonfile.");
   command->add_flag("-u,--upload", options->upload, "Run the working directory's code.");
-  command->add_flag("--allow-fresh", options->allow_fresh, "Even if it saved nothing.");
+  command->add_flag("--allow-fresh", options->allow_fresh, "Even if there is no whole checkpoint.");
+  command->add_option("--from", options->from, "Go back to this snapshot of its outputs first.")
+      ->type_name("SNAPSHOT");
+  command->add_flag("--restore-checkpoint", options->restore_checkpoint,
+                    "Put back the last whole version of files whose last write never ended.");
 }
 
 }  // namespace px::launcher

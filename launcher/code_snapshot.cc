@@ -1,9 +1,13 @@
 #include "launcher/code_snapshot.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <set>
 
+#include "base/log.h"
 #include "launcher/files.h"
 #include "launcher/spec/ignore.h"
 #include "launcher/sync_tree.h"
@@ -50,6 +54,33 @@ SyncOptions MakeOptions(const spec::IgnoreRules& rules, const OwnPlaces& own,
                    const std::string& path) { return never(path, true) || rules.CanPrune(path); }};
 }
 
+constexpr const char* kUnfinished = ".new";
+
+// Everybody who makes a snapshot of this project holds the lock with others. Who gets it alone
+// knows that nobody is at it: what is unfinished then was left by somebody who was killed.
+Outcome<UniqueFd> LockCode(const Layout& layout, const catalog::Project& project,
+                           OutputsFs& outputs) {
+  const std::string path = layout.CodeLock(project);
+  PXL_TRY(MakeDirs(ParentOf(path)));
+  PXL_ASSIGN(UniqueFd lock, OpenFile(path, O_RDWR | O_CREAT, 0644));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) {
+    std::error_code error;
+    std::vector<std::string> left;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(ParentOf(layout.Code(project, "1")), error)) {
+      if (entry.path().string().ends_with(kUnfinished)) left.push_back(entry.path().string());
+    }
+    for (const std::string& volume : left) {
+      // Space that comes back a little later is no reason to refuse a snapshot.
+      if (const Status dropped = outputs.Drop(volume); !dropped) {
+        LogWarn("{}", dropped.error().ToString());
+      }
+    }
+  }
+  if (::flock(lock.get(), LOCK_SH) != 0) PXL_TRY(Status(FailErrno(path)));
+  return lock;
+}
+
 }  // namespace
 
 Outcome<std::string> TakeCodeSnapshot(Context& context, const catalog::Project& project,
@@ -60,7 +91,8 @@ Outcome<std::string> TakeCodeSnapshot(Context& context, const catalog::Project& 
   PXL_ASSIGN(const std::string latest, catalog->LatestCode(project.id));
   PXL_ASSIGN(const std::string name, catalog->ReserveCode(project.id));
   const Layout& layout = context.layout();
-  const std::string working = layout.Code(project, name + ".new");
+  PXL_ASSIGN(const UniqueFd lock, LockCode(layout, project, *outputs));
+  const std::string working = layout.Code(project, name + kUnfinished);
 
   bool has_base = false;
   if (!latest.empty()) {

@@ -12,6 +12,7 @@ namespace px::launcher {
 // the newest snapshot, that one is returned. Files named by .polyaxonignore (or the default rules)
 // are left out, as are .polyaxon/ and the store, mount and logs of px itself. Modes, times and
 // symbolic links are kept; sockets, pipes and devices are left out. Any number may run at once.
+// What a killed one left unfinished is removed by the next that runs alone.
 Outcome<std::string> TakeCodeSnapshot(Context& context, const catalog::Project& project,
                                       const std::string& directory);
 

@@ -8,9 +8,11 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 #include "launcher/files.h"
 #include "launcher/spec/problem.h"
+#include "launcher/spec/spec.h"
 
 namespace px::launcher {
 namespace {
@@ -45,20 +47,29 @@ Done CheckKey(const std::string& key, const std::string& where) {
                                 : "did you mean '" + nearest + "'?");
 }
 
+bool IsBlank(const std::string& text) {
+  std::istringstream lines(text);
+  std::string line;
+  while (std::getline(lines, line)) {
+    const size_t first = line.find_first_not_of(" \t\r");
+    if (first != std::string::npos && line[first] != '#') return false;
+  }
+  return true;
+}
+
+// Read as polyaxonfiles are: the same checks, the same messages with line and column.
 Outcome<Values> ReadConfigFile(const std::string& path) {
   Values values;
   if (!PathExists(path)) return values;
-  try {
-    const YAML::Node root = YAML::LoadFile(path);
-    if (root.IsNull()) return values;
-    if (!root.IsMap()) return Refuse(ExitCode::kFailed, path + ": not a mapping of keys to values");
-    for (const auto& entry : root) {
-      const auto key = entry.first.as<std::string>();
-      PXL_TRY(CheckKey(key, path));
-      values[key] = entry.second.as<std::string>();
+  PXL_ASSIGN(const std::string text, ReadFile(path));
+  if (IsBlank(text)) return values;
+  PXL_ASSIGN(const spec::Json root, spec::ReadText(text, path));
+  for (const auto& [key, value] : root.items()) {
+    PXL_TRY(CheckKey(key, path));
+    if (value.is_structured() || value.is_null()) {
+      return Refuse(ExitCode::kFailed, path + ": '" + key + "' is not a single value");
     }
-  } catch (const YAML::Exception& error) {
-    return Refuse(ExitCode::kFailed, path + ": " + error.what());
+    values[key] = value.is_string() ? value.get<std::string>() : value.dump();
   }
   return values;
 }

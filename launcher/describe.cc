@@ -75,7 +75,16 @@ Json ExperimentJson(const Experiment& e, const Layout& layout) {
     json["strategy"] = StrategyName(e.strategy);
     json["original"] = e.original_number;
     json["inherited"] = {{"entries", e.inherited.files}, {"bytes", e.inherited.bytes}};
-    if (!e.inherited.snapshot.empty()) json["inherited"]["snapshot"] = e.inherited.snapshot;
+    Json& inherited = json["inherited"];
+    if (!e.inherited.snapshot.empty()) inherited["snapshot"] = e.inherited.snapshot;
+    if (!e.resume_from.empty()) inherited["from"] = e.resume_from;
+    inherited["restored"] = e.inherited.restored;
+    inherited["checkpoint"] = nullptr;
+    if (!e.inherited.checkpoint.empty()) {
+      inherited["checkpoint"] = {{"path", e.inherited.checkpoint},
+                                 {"kind", e.inherited.checkpoint_kind},
+                                 {"at", TimeJson(e.inherited.checkpoint_at)}};
+    }
   }
   return json;
 }

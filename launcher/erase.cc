@@ -54,7 +54,7 @@ Done EraseExperiment(Context& context, const Experiment& experiment, bool with_r
   }
   for (const std::string& file :
        {layout.Log(experiment), layout.LogIndex(experiment), layout.MetricsFile(experiment),
-        layout.SupervisorLog(experiment)}) {
+        layout.SupervisorLog(experiment), layout.EnvironmentFile(experiment)}) {
     PXL_TRY(RemoveFile(file));
   }
   PXL_TRY(catalog->DeleteExperiment(experiment.id));

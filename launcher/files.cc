@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
@@ -73,6 +74,18 @@ bool PathExists(const std::string& path) {
 Status RemoveFile(const std::string& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT && errno != ENOTDIR) return FailErrno(path);
   return {};
+}
+
+Result<std::vector<std::string>> ListNames(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (auto entry = std::filesystem::directory_iterator(directory, error);
+       !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error && error.value() != ENOENT) return Fail(error.value(), directory);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 std::string ParentOf(const std::string& path) {

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -23,6 +24,9 @@ Status WriteAll(int fd, std::string_view bytes);
 bool PathExists(const std::string& path);
 // Removes a file or link; no error if it is not there.
 Status RemoveFile(const std::string& path);
+
+// The names in a directory, sorted; none if there is no such directory.
+Result<std::vector<std::string>> ListNames(const std::string& directory);
 
 std::string ParentOf(const std::string& path);
 std::string NameOf(const std::string& path);

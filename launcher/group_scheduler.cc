@@ -8,9 +8,11 @@
 #include <thread>
 
 #include "base/log.h"
+#include "launcher/files.h"
 #include "launcher/launch.h"
 #include "launcher/process.h"
 #include "launcher/reconcile.h"
+#include "launcher/saved_environment.h"
 #include "launcher/stop.h"
 
 namespace px::launcher {
@@ -119,9 +121,14 @@ class Scheduler {
 };
 
 Done Schedule(Context& context, catalog::Catalog& catalog, const catalog::Group& group) {
+  PXL_ASSIGN(const catalog::Project project, catalog.GetProject(group.project));
+  const std::string environment = context.layout().EnvironmentFile(project, group.number);
+  PXL_TRY(AdoptEnvironment(environment));
   PXL_ASSIGN(const spec::Json raw, spec::ReadText(group.raw_spec, "group.json"));
   PXL_ASSIGN(spec::GroupSpec spec, spec::ParseGroup(raw));
-  return Scheduler(context, catalog, group, std::move(spec)).Run();
+  PXL_TRY(Scheduler(context, catalog, group, std::move(spec)).Run());
+  PXL_TRY(RemoveFile(environment));
+  return {};
 }
 
 }  // namespace
@@ -129,6 +136,7 @@ Done Schedule(Context& context, catalog::Catalog& catalog, const catalog::Group&
 Done StartScheduler(Context& context, const catalog::Group& group) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   PXL_ASSIGN(const catalog::Project project, catalog->GetProject(group.project));
+  PXL_TRY(KeepEnvironment(context.layout().EnvironmentFile(project, group.number)));
   const ProcessIdentity self = Self();
   const Status started = StartDetached({"px-launch", "--schedule", std::to_string(group.id.value),
                                         std::to_string(self.pid), std::to_string(self.start_ticks)},

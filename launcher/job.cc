@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <array>
@@ -19,8 +20,12 @@ namespace {
   ::_exit(code);
 }
 
-[[noreturn]] void BecomeJob(const JobCommand& command, const JobGroup& group, int console) {
+[[noreturn]] void BecomeJob(const JobCommand& command, const JobGroup& group, int console,
+                            pid_t supervisor) {
   ::setsid();
+  // Whoever ends what a dead supervisor left cannot see a process that is still on its way here.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != supervisor) ::_exit(126);
   const UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   ::dup2(null.get(), 0);
   ::dup2(console, 1);
@@ -53,9 +58,10 @@ Result<JobProcess> StartJob(const JobCommand& command, const JobGroup& group) {
   constexpr int kPipeBytes = 1 << 20;
   ::fcntl(job.console.get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller one works too
   ::fcntl(job.console.get(), F_SETFL, O_NONBLOCK);
+  const pid_t self = ::getpid();
   job.pid = ::fork();
   if (job.pid < 0) return FailErrno("fork");
-  if (job.pid == 0) BecomeJob(command, group, write_end.get());
+  if (job.pid == 0) BecomeJob(command, group, write_end.get(), self);
   // May fail because the child is gone already; the child itself reports any other reason.
   static_cast<void>(group.Enter(job.pid));
   return job;

@@ -24,6 +24,7 @@ struct JobProcess {
 
 // Forks the job as leader of its own session, in `group`, standard input empty. What goes wrong
 // between fork and exec is written to its console, and it exits with 126 or 127 as a shell would.
+// It is killed when the calling thread ends; what it started is not.
 Result<JobProcess> StartJob(const JobCommand& command, const JobGroup& group);
 
 }  // namespace px::launcher

@@ -17,6 +17,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// For killed processes to be gone: long on a busy machine, and for one that waits for a disk.
+constexpr auto kPatience = std::chrono::seconds(20);
+
 Status WriteControl(const std::string& file, const std::string& value) {
   PX_ASSIGN(const UniqueFd fd, OpenFile(file, O_WRONLY));
   return WriteAll(fd.get(), value);
@@ -83,9 +86,11 @@ int64_t CounterIn(const std::string& file, const std::string& name) {
 }
 
 // A killed process leaves its cgroup's list before it has left the cgroup: until then it is busy.
+// And one that was on its way in may have come since.
 void RemoveCgroup(const std::string& directory) {
-  const auto deadline = steady_clock::now() + std::chrono::seconds(2);
+  const auto deadline = steady_clock::now() + kPatience;
   while (::rmdir(directory.c_str()) != 0 && errno == EBUSY && steady_clock::now() < deadline) {
+    for (const pid_t pid : ReadPids(directory)) ::kill(pid, SIGKILL);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
 }
@@ -190,7 +195,7 @@ void JobGroup::Signal(int signal) const {
 }
 
 void JobGroup::KillAll() const {
-  const auto deadline = steady_clock::now() + std::chrono::seconds(2);
+  const auto deadline = steady_clock::now() + kPatience;
   while (true) {
     if (cgroup_.empty() || !WriteControl(cgroup_ + "/cgroup.kill", "1")) Signal(SIGKILL);
     if (Processes().empty() || steady_clock::now() > deadline) return;

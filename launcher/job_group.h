@@ -40,7 +40,7 @@ class JobGroup {
 
   std::vector<pid_t> Processes() const;
   void Signal(int signal) const;
-  // SIGKILL to all, again and again until none is left or two seconds passed.
+  // SIGKILL to all, again and again until none is left or 20 seconds passed.
   void KillAll() const;
   // How many processes of it the kernel killed for want of memory, as far as that can be seen.
   int64_t OomKills() const;

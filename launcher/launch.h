@@ -21,6 +21,10 @@ Done PrepareVolumes(Context& context, const catalog::Experiment& experiment);
 // Starts the supervisor of an experiment owned by this process and returns once it has taken over.
 Done StartSupervisor(Context& context, const catalog::Experiment& experiment);
 
+// Removes what PrepareVolumes made, or made a part of. Best effort: what stays behind is harmless,
+// and `delete` removes it.
+void RemoveVolumes(Context& context, const catalog::Experiment& experiment);
+
 // Prepares and starts an experiment that has its row; marks it failed if that cannot be done.
 Done PrepareAndStart(Context& context, const catalog::Experiment& experiment);
 

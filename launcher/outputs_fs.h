@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -17,6 +18,14 @@ struct VolumeUsage {
   uint64_t logical_bytes = 0;
   uint64_t exclusive_bytes = 0;  // on disk, held by this volume alone
   uint64_t shared_bytes = 0;     // on disk, also held by others
+};
+
+// An older content of a file, kept because the newer one was never finished.
+struct FileVersion {
+  uint64_t version = 0;
+  int64_t bytes = 0;
+  int64_t at_ns = 0;        // when it was written
+  int64_t replaced_ns = 0;  // when something else took its place
 };
 
 class OutputsFs {
@@ -34,6 +43,14 @@ class OutputsFs {
   virtual Status DropSnapshot(const std::string& path, const std::string& name) = 0;
   // Removes a volume whole, snapshots included. ENOENT, EBUSY while a file in it is open.
   virtual Status Drop(const std::string& path) = 0;
+  // Where a snapshot's content is, and the names of all snapshots of the volume, sorted.
+  virtual std::string SnapshotPath(const std::string& path, const std::string& name) = 0;
+  virtual Result<std::vector<std::string>> Snapshots(const std::string& path) = 0;
+  // Kept versions of a regular file, newest first. ENOTTY where none are ever kept.
+  virtual Result<std::vector<FileVersion>> Versions(const std::string& file) = 0;
+  // Exchanges the file's content with a kept version, which then holds what the file had. ENOENT if
+  // there is no such, EBUSY while the file is open.
+  virtual Status RestoreVersion(const std::string& file, uint64_t version) = 0;
   virtual Result<VolumeUsage> Usage(const std::string& path) = 0;
   // True if `path` is a volume (a link to one is not).
   virtual Result<bool> Exists(const std::string& path) = 0;

@@ -66,6 +66,19 @@ std::string Layout::GroupLog(const catalog::Project& project, int64_t group) con
          ".scheduler";
 }
 
+std::string Layout::EnvironmentFile(const catalog::Experiment& experiment) const {
+  return Sidecar(experiment, ".environment");
+}
+
+std::string Layout::EnvironmentFile(const catalog::Project& project, int64_t group) const {
+  return logs_ + "/" + project.user + "/" + project.name + "/.px/group-" + std::to_string(group) +
+         ".environment";
+}
+
+std::string Layout::CodeLock(const catalog::Project& project) const {
+  return logs_ + "/" + project.user + "/" + project.name + "/.px/code.lock";
+}
+
 std::string SnapshotBefore(int64_t number, int64_t attempt) {
   const std::string name = "before-" + std::to_string(number);
   return attempt <= 1 ? name : name + "-" + std::to_string(attempt);

@@ -6,8 +6,9 @@
 //   OUTPUTS/USER/PROJECT/.code/K           read-only volume: code snapshot K
 //   OUTPUTS/USER/PROJECT/.run/N            volume: the writable clone of the code that experiment N
 //   runs in LOGS/USER/PROJECT/experiments/N        regular file: the console; groups/G/N likewise
-//   LOGS/USER/PROJECT/.px/…                the console's time index, metrics file and supervisor's
-//   log of N
+//   LOGS/USER/PROJECT/.px/…                of N: the console's time index, metrics file,
+//   supervisor's
+//                                          log; while it is unfinished, the submitter's environment
 #pragma once
 
 #include <string>
@@ -37,7 +38,11 @@ class Layout {
   std::string LogIndex(const catalog::Experiment& experiment) const;
   std::string MetricsFile(const catalog::Experiment& experiment) const;
   std::string SupervisorLog(const catalog::Experiment& experiment) const;
+  std::string EnvironmentFile(const catalog::Experiment& experiment) const;
   std::string GroupLog(const catalog::Project& project, int64_t group) const;
+  std::string EnvironmentFile(const catalog::Project& project, int64_t group) const;
+  // Held locked by whoever makes a code snapshot.
+  std::string CodeLock(const catalog::Project& project) const;
 
  private:
   std::string Sidecar(const catalog::Experiment& experiment, const std::string& suffix) const;

@@ -48,10 +48,15 @@ std::optional<Stat> ReadStat(pid_t pid) {
               .start_ticks = std::strtoll(fields[kStartTime].c_str(), nullptr, 10)};
 }
 
-std::string BootId() {
+std::string ReadBootId() {
   auto text = ReadFile("/proc/sys/kernel/random/boot_id").value_or("");
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
+}
+
+const std::string& BootId() {
+  static const std::string id = ReadBootId();
+  return id;
 }
 
 std::vector<pid_t> AllPids() {
@@ -109,6 +114,15 @@ int WaitFor(pid_t pid) {
   const std::string problem = "cannot start a copy of this program\n";
   static_cast<void>(WriteAll(3, problem));
   ::_exit(127);
+}
+
+// The descriptor that ReportReady writes to; nothing at the second call.
+UniqueFd TakeReady() {
+  const char* number = ::getenv("PX_READY_FD");
+  if (number == nullptr) return {};
+  UniqueFd ready(static_cast<int>(std::strtol(number, nullptr, 10)));
+  ::unsetenv("PX_READY_FD");
+  return ready;
 }
 
 }  // namespace
@@ -229,12 +243,11 @@ Status StartDetached(const std::vector<std::string>& arguments, const Environmen
 }
 
 void ReportReady(const std::string& problem) {
-  const char* number = ::getenv("PX_READY_FD");
-  if (number == nullptr) return;
-  const UniqueFd ready(static_cast<int>(std::strtol(number, nullptr, 10)));
-  ::unsetenv("PX_READY_FD");
+  const UniqueFd ready = TakeReady();
   // Nobody may be listening any more; that changes nothing for us.
-  static_cast<void>(WriteAll(ready.get(), problem.empty() ? "ok\n" : problem));
+  if (ready) static_cast<void>(WriteAll(ready.get(), problem.empty() ? "ok\n" : problem));
 }
+
+void LeaveReady() { TakeReady(); }
 
 }  // namespace px::launcher

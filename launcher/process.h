@@ -48,5 +48,7 @@ Status StartDetached(const std::vector<std::string>& arguments, const Environmen
                      const std::string& log);
 // In such a child: reports "ok" or `problem`, once. Without $PX_READY_FD nothing happens.
 void ReportReady(const std::string& problem = {});
+// Closes it without a report: a forked child will make it.
+void LeaveReady();
 
 }  // namespace px::launcher

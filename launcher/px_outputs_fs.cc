@@ -4,7 +4,11 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "launcher/files.h"
 #include "uapi/px_ioctl.h"
@@ -71,6 +75,46 @@ Status PxOutputsFs::DropSnapshot(const std::string& path, const std::string& nam
 }
 
 Status PxOutputsFs::Drop(const std::string& path) { return OnParent(path, PX_IOC_DROP, "drop"); }
+
+std::string PxOutputsFs::SnapshotPath(const std::string& path, const std::string& name) {
+  return path + "/.snapshots/" + name;
+}
+
+Result<std::vector<std::string>> PxOutputsFs::Snapshots(const std::string& path) {
+  return ListNames(path + "/.snapshots");
+}
+
+Result<std::vector<FileVersion>> PxOutputsFs::Versions(const std::string& file) {
+  PX_ASSIGN(const UniqueFd parent, OpenDir(ParentOf(file)));
+  const auto argument = std::make_unique<px_ioc_text>();
+  *argument = {};
+  const std::string name = NameOf(file);
+  if (name.size() > PX_NAME_MAX) return Fail(ENAMETOOLONG, name);
+  name.copy(argument->text, PX_NAME_MAX);
+  // A file has few versions: the first answer holds the newest, and that is what is asked for.
+  PX_TRY(Control(parent.get(), PX_IOC_VERSIONS, argument.get(), "versions of " + file));
+  std::istringstream lines(
+      std::string(argument->text, std::min<size_t>(argument->length, PX_TEXT_MAX)));
+  std::vector<FileVersion> versions;
+  std::string line;
+  while (std::getline(lines, line)) {
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object()) continue;
+    versions.push_back({.version = json.value("version", uint64_t{0}),
+                        .bytes = json.value("size", int64_t{0}),
+                        .at_ns = json.value("mtime_ns", int64_t{0}),
+                        .replaced_ns = json.value("replaced_ns", int64_t{0})});
+  }
+  return versions;
+}
+
+Status PxOutputsFs::RestoreVersion(const std::string& file, uint64_t version) {
+  PX_ASSIGN(const UniqueFd parent, OpenDir(ParentOf(file)));
+  px_ioc_restore argument{};
+  argument.version = version;
+  PX_TRY(SetName(argument.name, NameOf(file)));
+  return Control(parent.get(), PX_IOC_RESTORE, &argument, "restore " + file);
+}
 
 Result<VolumeUsage> PxOutputsFs::Usage(const std::string& path) {
   PX_ASSIGN(const UniqueFd volume, OpenDir(path));

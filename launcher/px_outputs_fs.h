@@ -13,6 +13,10 @@ class PxOutputsFs final : public OutputsFs {
   Status Snapshot(const std::string& path, const std::string& name) override;
   Status DropSnapshot(const std::string& path, const std::string& name) override;
   Status Drop(const std::string& path) override;
+  std::string SnapshotPath(const std::string& path, const std::string& name) override;
+  Result<std::vector<std::string>> Snapshots(const std::string& path) override;
+  Result<std::vector<FileVersion>> Versions(const std::string& file) override;
+  Status RestoreVersion(const std::string& file, uint64_t version) override;
   Result<VolumeUsage> Usage(const std::string& path) override;
   Result<bool> Exists(const std::string& path) override;
 };

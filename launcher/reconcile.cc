@@ -1,6 +1,7 @@
 #include "launcher/reconcile.h"
 
 #include "base/log.h"
+#include "launcher/files.h"
 #include "launcher/group_scheduler.h"
 #include "launcher/job_group.h"
 #include "launcher/launch.h"
@@ -37,6 +38,18 @@ std::string WhyDead(const Experiment& experiment, const std::vector<catalog::Run
   return "its supervisor (pid " + std::to_string(owner.pid) + ") died";
 }
 
+// A scheduler died while it was starting a member: nothing ran, so it goes back into the queue.
+Outcome<bool> Requeue(Context& context, catalog::Catalog& catalog, const Experiment& experiment,
+                      const std::vector<catalog::Run>& runs) {
+  if (!experiment.group || experiment.is_clone() || !runs.empty()) return false;
+  if (experiment.state != State::kCreated || experiment.stop_requested_at != 0) return false;
+  PXL_ASSIGN(const catalog::Group group, catalog.GetGroup(experiment.group));
+  if (catalog::IsDone(group.state)) return false;
+  RemoveVolumes(context, experiment);
+  PXL_TRY(catalog.TakeOver(experiment.id, Self(), ProcessIdentity{}));
+  return true;
+}
+
 Done End(Context& context, catalog::Catalog& catalog, const Experiment& experiment,
          const std::vector<catalog::Run>& runs, const std::string& why) {
   for (const catalog::Run& run : runs) {
@@ -46,16 +59,24 @@ Done End(Context& context, catalog::Catalog& catalog, const Experiment& experime
     leftovers.Remove();
     PXL_TRY(catalog.FinishRun(run.id, {.exit_code = {}, .signal = {}, .reason = why}));
   }
+  PXL_ASSIGN(const bool requeued, Requeue(context, catalog, experiment, runs));
+  if (requeued) return {};
   PXL_TRY(IngestMetrics(catalog, context.clock(), experiment.id,
                         context.layout().MetricsFile(experiment)));
   const bool stopped = experiment.stop_requested_at != 0;
   // The first attempt was one, too: with max_restarts 1 there may be two.
   if (!stopped && !runs.empty() && static_cast<int64_t>(runs.size()) <= experiment.max_restarts) {
     PXL_TRY(catalog.SetState(experiment.id, State::kWarning, why + "; starting again"));
-    return StartSupervisor(context, experiment);
+    const Done started = StartSupervisor(context, experiment);
+    if (started) return {};
+    // The new supervisor may have taken it over before it died: then that is looked into anew.
+    PXL_TRY(catalog.SetStateAs(Self(), experiment.id, State::kFailed,
+                               why + "; " + started.error().message));
+    return started;
   }
   PXL_TRY(catalog.SetState(experiment.id, stopped ? State::kStopped : State::kFailed,
                            stopped ? "stopped on request; " + why : why));
+  PXL_TRY(RemoveFile(context.layout().EnvironmentFile(experiment)));
   return {};
 }
 
@@ -67,6 +88,8 @@ Done ReviveGroups(Context& context, catalog::Catalog& catalog) {
     if (!catalog.TakeOverGroup(group.id, group.owner, Self())) continue;
     if (const Done started = StartScheduler(context, group); !started) {
       LogWarn("group {}: {}", group.number, started.error().message);
+      // Back to the dead one, so that it is tried again, also while this process lives.
+      static_cast<void>(catalog.TakeOverGroup(group.id, Self(), group.owner));
     }
   }
   return {};
@@ -81,7 +104,7 @@ Done Reconcile(Context& context) {
   const int64_t now = static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
   for (const Experiment& experiment : unfinished) {
     // Nobody's yet: an experiment that waits in its group, whose scheduler answers for it.
-    if (experiment.owner.pid == 0) continue;
+    if (experiment.owner.pid == 0 || LivenessOf(experiment.owner) == Liveness::kAlive) continue;
     PXL_ASSIGN(const auto runs, catalog->Runs(experiment.id));
     const std::string why = WhyDead(experiment, runs, now);
     if (why.empty()) continue;
@@ -89,6 +112,8 @@ Done Reconcile(Context& context) {
     if (!catalog->TakeOver(experiment.id, experiment.owner, Self())) continue;
     if (const Done ended = End(context, *catalog, experiment, runs, why); !ended) {
       LogWarn("experiment {}: {}", experiment.number, ended.error().message);
+      // Back to the dead one, so that it is tried again, also while this process lives.
+      static_cast<void>(catalog->TakeOver(experiment.id, Self(), experiment.owner));
     }
   }
   return ReviveGroups(context, *catalog);

@@ -6,10 +6,10 @@
 
 namespace px::launcher {
 
-// Run at the start of every command that reads or changes experiments. Any number of processes may
-// do it at once: each dead experiment is taken over by one of them, and, if its max_restarts allows
-// another attempt, started again. An experiment on another machine is given up when its heartbeat
-// is minutes old.
+// Run at the start of every command that reads or changes experiments, and by guardians. Any number
+// of processes may do it at once: each dead experiment is taken over by one of them, and, if its
+// max_restarts allows another attempt, started again. An experiment on another machine is given up
+// when its heartbeat is minutes old.
 Done Reconcile(Context& context);
 
 }  // namespace px::launcher

@@ -14,11 +14,13 @@
 
 #include "base/log.h"
 #include "launcher/attempt.h"
+#include "launcher/checkpoints.h"
 #include "launcher/files.h"
 #include "launcher/gpus.h"
 #include "launcher/job_env.h"
 #include "launcher/metrics_file.h"
 #include "launcher/process.h"
+#include "launcher/saved_environment.h"
 #include "launcher/spec/spec.h"
 
 namespace px::launcher {
@@ -50,8 +52,11 @@ class Supervisor {
         signals_(std::move(signals)) {}
 
   void Run() {
+    const std::string environment = context_.layout().EnvironmentFile(experiment_);
+    Record(AdoptEnvironment(environment));
     const Done done = RunToTheEnd();
     if (!done) Finish(State::kFailed, done.error().message);
+    Record(RemoveFile(environment));
   }
 
  private:
@@ -68,11 +73,11 @@ class Supervisor {
                                       context_.layout().LogIndex(experiment_), context_.clock()));
     while (true) {
       PXL_ASSIGN(const AttemptEnd end, RunOnce(log));
-      if (end.verdict == Verdict::kStopped) return Finish(State::kStopped, end.run.reason);
-      if (end.verdict == Verdict::kSucceeded) return Finish(State::kSucceeded, end.run.reason);
-      PXL_ASSIGN(const auto runs, catalog_.Runs(experiment_.id));
-      const auto attempts = static_cast<int64_t>(runs.size());
-      if (attempts > experiment_.max_restarts) return Finish(State::kFailed, end.run.reason);
+      if (end.verdict == Verdict::kStopped) return FinishWith(end, State::kStopped);
+      if (end.verdict == Verdict::kSucceeded) return FinishWith(end, State::kSucceeded);
+      const int64_t attempts = run_.attempt;
+      if (attempts > experiment_.max_restarts) return FinishWith(end, State::kFailed);
+      Record(catalog_.FinishRun(run_.id, end.run));
       const auto pause = PauseAfter(attempts);
       Enter(State::kWarning, "attempt " + std::to_string(attempts) + " failed: " + end.run.reason +
                                  "; starting again in " + std::to_string(pause.count()) + " s");
@@ -91,35 +96,34 @@ class Supervisor {
     PXL_ASSIGN(const auto earlier, catalog_.Runs(experiment_.id));
     const bool again = !earlier.empty();
     if (again) PXL_TRY(SnapshotForAttempt(static_cast<int64_t>(earlier.size()) + 1));
-    JobLimits limits{.memory_mib = spec_.environment.resources.memory.limits,
-                     .cpus = spec_.environment.resources.cpu.limits};
+    const JobLimits limits{.memory_mib = spec_.environment.resources.memory.limits,
+                           .cpus = spec_.environment.resources.cpu.limits};
     // The run's row comes first and holds its name: whatever is made after it can be found and
     // ended.
-    PXL_ASSIGN(const catalog::Run run, catalog_.StartRun(experiment_.id));
-    const JobGroup group = JobGroup::Create(run.GroupName(), limits);
-    PXL_TRY(catalog_.SetContainment(run.id, group.Description(), group.Cgroup()));
+    PXL_ASSIGN(run_, catalog_.StartRun(experiment_.id));
+    const JobGroup group = JobGroup::Create(run_.GroupName(), limits);
+    PXL_TRY(catalog_.SetContainment(run_.id, group.Description(), group.Cgroup()));
     Enter(State::kStarting, group.Description());
 
     JobCommand command{.command = spec_.cmd, .directory = Directory(), .environment = {}};
     PXL_ASSIGN(command.environment, MakeEnvironment());
-    command.environment.emplace_back("PX_JOB", run.GroupName());
+    command.environment.emplace_back("PX_JOB", run_.GroupName());
     const AttemptOptions options{
         .grace_ms = context_.config().grace_ms,
         .tick_ms = context_.config().heartbeat_ms,
         .ttl_s = experiment_.ttl_s,
         .signal_fd = signals_.get(),
-        .on_tick = [&] { return Tick(run.id); },
-        .on_started = [&](pid_t pid) { Started(run.id, pid); },
+        .on_tick = [&] { return Tick(run_.id); },
+        .on_started = [&](pid_t pid) { Started(run_.id, pid); },
     };
     auto end = RunAttempt(command, group, log, options);
     group.Remove();
     if (!end) {
-      Record(catalog_.FinishRun(run.id,
+      Record(catalog_.FinishRun(run_.id,
                                 {.exit_code = {}, .signal = {}, .reason = end.error().ToString()}));
       return Refuse(end.error(), "cannot start the job");
     }
     Ingest();
-    Record(catalog_.FinishRun(run.id, end->run));
     return *end;
   }
 
@@ -130,8 +134,15 @@ class Supervisor {
 
   Done SnapshotForAttempt(int64_t attempt) {
     PXL_ASSIGN(OutputsFs * outputs, context_.Outputs());
-    PXL_TRY(outputs->Snapshot(context_.layout().Outputs(experiment_),
-                              SnapshotBefore(experiment_.number, attempt)));
+    const Status kept = outputs->Snapshot(context_.layout().Outputs(experiment_),
+                                          SnapshotBefore(experiment_.number, attempt));
+    // An earlier supervisor took it and died before the job began: it still shows what there is.
+    if (!kept && kept.error().code() != EEXIST) PXL_TRY(kept);
+    // The attempt before may have been killed while it overwrote its checkpoint.
+    PXL_ASSIGN(const auto restored, PutBackTorn(*outputs, context_.layout().Outputs(experiment_)));
+    for (const std::string& file : restored) {
+      Enter(State::kWarning, file + " was put back to its last whole version");
+    }
     return {};
   }
 
@@ -222,11 +233,21 @@ class Supervisor {
     if (!status) LogWarn("{}", status.error().ToString());
   }
 
-  // The end must be written down: a full disk or a locked catalog is waited for.
   Done Finish(State state, const std::string& message) {
+    return Insist([&] { return catalog_.SetState(experiment_.id, state, message); });
+  }
+  Done FinishWith(const AttemptEnd& end, State state) {
+    return Insist([&] {
+      return catalog_.FinishExperiment(experiment_.id, run_.id, end.run, state, end.run.reason);
+    });
+  }
+
+  // The end must be written down: a full disk or a locked catalog is waited for. EINVAL: somebody
+  // else already did.
+  static Done Insist(const std::function<Status()>& write) {
     constexpr int kTries = 60;
     for (int i = 0; i < kTries; ++i) {
-      const Status written = catalog_.SetState(experiment_.id, state, message);
+      const Status written = write();
       if (written || written.error().code() == EINVAL) break;
       LogError("cannot record the end: {}", written.error().ToString());
       std::this_thread::sleep_for(std::chrono::seconds(1));
@@ -239,6 +260,7 @@ class Supervisor {
   Experiment experiment_;
   UniqueFd signals_;
   spec::ExperimentSpec spec_;
+  catalog::Run run_;  // the present or last one
   std::vector<std::string> gpus_;
   bool hide_gpus_ = false;
 };

@@ -21,20 +21,27 @@ px_test(launcher_unit_test launcher
 )
 target_link_libraries(launcher_unit_test PRIVATE px_launcher_testing)
 
-px_test(launcher_e2e_test launcher
-  launcher/launcher_fixture.cc
+# px_launcher_test(NAME LABEL SOURCES...): a test that runs real jobs, on plain directories and on a mount.
+function(px_launcher_test name label)
+  px_test(${name} ${label} launcher/launcher_fixture.cc ${ARGN})
+  target_link_libraries(${name} PRIVATE px_launcher_testing)
+  target_compile_definitions(${name} PRIVATE
+    PX_LAUNCH_PROGRAM="$<TARGET_FILE:px-launch>"
+    PX_LAUNCH_PLAIN_PROGRAM="$<TARGET_FILE:px-launch-plain>"
+    PX_FS_PROGRAM="$<TARGET_FILE:px-fs>"
+    PX_FAKE_NVML="$<TARGET_FILE:px_fake_nvml>"
+  )
+  add_dependencies(${name} px-launch px-launch-plain px-fs px_fake_nvml)
+endfunction()
+
+px_launcher_test(launcher_e2e_test launcher
   launcher/bad_input_test.cc
+  launcher/checkpoint_test.cc
   launcher/clone_test.cc
   launcher/gpu_test.cc
   launcher/group_test.cc
   launcher/run_test.cc
   launcher/supervisor_test.cc
 )
-target_link_libraries(launcher_e2e_test PRIVATE px_launcher_testing)
-target_compile_definitions(launcher_e2e_test PRIVATE
-  PX_LAUNCH_PROGRAM="$<TARGET_FILE:px-launch>"
-  PX_LAUNCH_PLAIN_PROGRAM="$<TARGET_FILE:px-launch-plain>"
-  PX_FS_PROGRAM="$<TARGET_FILE:px-fs>"
-  PX_FAKE_NVML="$<TARGET_FILE:px_fake_nvml>"
-)
-add_dependencies(launcher_e2e_test px-launch px-launch-plain px-fs px_fake_nvml)
+px_launcher_test(launcher_kill_test launcher launcher/kill_test.cc)
+px_launcher_test(launcher_soak_test long launcher/soak_test.cc)

@@ -153,7 +153,29 @@ CREATE TABLE gpu_leases (
 );
 )sql";
 
-constexpr std::array<std::string_view, 1> kMigrations{kVersion1};
+// What a resume was told and what it found; who a group was made from and where in its search a
+// member stands (JSON, the scheduler's own); bookmarks; checkpoints that are never thrown away.
+constexpr std::string_view kVersion2 = R"sql(
+ALTER TABLE experiments ADD COLUMN inherited_checkpoint TEXT NOT NULL DEFAULT '';
+ALTER TABLE experiments ADD COLUMN inherited_checkpoint_kind TEXT NOT NULL DEFAULT '';
+ALTER TABLE experiments ADD COLUMN inherited_checkpoint_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE experiments ADD COLUMN inherited_restored TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE experiments ADD COLUMN resume_from TEXT NOT NULL DEFAULT '';
+ALTER TABLE experiments ADD COLUMN restore_checkpoint INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE experiments ADD COLUMN plan TEXT NOT NULL DEFAULT '';
+ALTER TABLE experiments ADD COLUMN bookmarked INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE groups ADD COLUMN strategy TEXT NOT NULL DEFAULT '';
+ALTER TABLE groups ADD COLUMN original_number INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE groups ADD COLUMN seed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE groups ADD COLUMN bookmarked INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE pinned_checkpoints (
+  experiment_id INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE,
+  path TEXT NOT NULL,
+  PRIMARY KEY (experiment_id, path)
+);
+)sql";
+
+constexpr std::array<std::string_view, 2> kMigrations{kVersion1, kVersion2};
 
 }  // namespace
 

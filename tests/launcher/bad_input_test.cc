@@ -1,5 +1,6 @@
 #include <filesystem>
 
+#include "catalog/schema/migrations.h"
 #include "tests/launcher/launcher_fixture.h"
 
 namespace px::testing {
@@ -68,15 +69,32 @@ TEST_P(BadInputTest, BadOverridesChangeNothing) {
 
 TEST_P(BadInputTest, ACatalogOfANewerPxIsRefused) {
   const std::string path = home_ + "/store/catalog.db";
-  const CommandResult bumped = LaunchWith({}, {"project", "list"});
-  ASSERT_EQ(bumped.exit_code, 0);
-  const std::string script = "import sqlite3; c = sqlite3.connect('" + path +
-                             "'); c.execute('PRAGMA user_version = 99'); c.commit()";
-  ASSERT_EQ(std::system(("/usr/bin/env python3 -c \"" + script + "\"").c_str()), 0);
+  ASSERT_EQ(Launch({"project", "list"}).exit_code, 0);
+  const auto set_version = [&](const std::string& version) {
+    const std::string script = "import sqlite3; c = sqlite3.connect('" + path +
+                               "'); c.execute('PRAGMA user_version = " + version + "'); c.commit()";
+    return std::system(("/usr/bin/env python3 -c \"" + script + "\"").c_str());
+  };
+  ASSERT_EQ(set_version("99"), 0);
   Refused({"project", "list"}, 1, "made by a newer px", "install the newer px again");
-  const std::string back = "import sqlite3; c = sqlite3.connect('" + path +
-                           "'); c.execute('PRAGMA user_version = 1'); c.commit()";
-  ASSERT_EQ(std::system(("/usr/bin/env python3 -c \"" + back + "\"").c_str()), 0);
+  ASSERT_EQ(set_version(std::to_string(catalog::Migrations().size())), 0);
+}
+
+TEST_P(BadInputTest, ABrokenConfigurationIsRefusedWithItsPlace) {
+  // yaml-cpp takes a file that begins with a comma for an empty one, or never returns from it.
+  for (const char* text :
+       {",", ", grace: 1\n", ",a\n--- b: [", "grace: [1, 2]\n", "grace: 1\n---\n"}) {
+    Write("../config.yml", text);
+    Refused({"config", "--list"}, 1, home_ + "/config.yml");
+  }
+  Write("../config.yml", "grase: 1\n");
+  Refused({"config", "--list"}, 1, "unknown key 'grase'", "did you mean 'grace'?");
+  Write("../config.yml", "# nothing\n\n");
+  EXPECT_EQ(Launch({"config", "--list"}).exit_code, 0);
+  Write("../config.yml", "{}");
+  EXPECT_EQ(Launch({"config", "set", "--grace", "0.5"}).exit_code, 0);
+  EXPECT_EQ(LaunchWith({"PX_GRACE="}, {"config", "get", "grace"}).out,
+            "-----  ---\ngrace  0.5\n-----  ---\n");
 }
 
 PX_LAUNCHER_SUITE(BadInputTest);

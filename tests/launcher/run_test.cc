@@ -1,3 +1,11 @@
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/unique_fd.h"
+#include "launcher/process.h"
 #include "tests/launcher/launcher_fixture.h"
 
 namespace px::testing {
@@ -110,6 +118,27 @@ TEST_P(RunTest, LogsFollowShowsEveryLineOnce) {
   EXPECT_EQ(::symlink("/", (run_dir + "/go").c_str()), 0);
   EXPECT_EQ(Launch({"experiment", "-xp", "1", "logs", "-f", "--hide_time"}).out,
             expected + "end\n");
+}
+
+TEST_P(RunTest, AnUnfinishedCodeSnapshotOfAKilledCommandIsRemoved) {
+  Write("train.sh", "echo one\n");
+  ASSERT_EQ(Launch({"upload"}).exit_code, 0);
+  const std::string code = home_ + "/outputs/user/demo/.code/";
+  if (GetParam() == Backend::kMount) {
+    ASSERT_EQ(launcher::RunProgram({PX_FS_PROGRAM, "create", code + "7.new"})->exit_code, 0);
+  } else {
+    std::filesystem::create_directories(code + "7.new");
+  }
+  // While another command makes a snapshot, nothing is touched: it might be that one's.
+  const std::string lock_file = home_ + "/logs/user/demo/.px/code.lock";
+  {
+    const UniqueFd lock(::open(lock_file.c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_EQ(::flock(lock.get(), LOCK_SH), 0);
+    ASSERT_EQ(Launch({"upload"}).exit_code, 0);
+    EXPECT_TRUE(std::filesystem::exists(code + "7.new"));
+  }
+  ASSERT_EQ(Launch({"upload"}).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(code + "7.new"));
 }
 
 PX_LAUNCHER_SUITE(RunTest);

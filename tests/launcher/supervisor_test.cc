@@ -119,6 +119,32 @@ TEST_P(SupervisorTest, AKilledSupervisorIsReplacedIfARestartIsLeft) {
   EXPECT_EQ(Get(1)["runs"].size(), 2U);
 }
 
+TEST_P(SupervisorTest, AReplacedSupervisorKeepsTheSubmittersEnvironment) {
+  Write("polyaxonfile.yml",
+        "version: 1\nkind: experiment\nenvironment: {max_restarts: 1}\n"
+        "run: {cmd: 'echo $COLOUR; if [ -e $POLYAXON_OUTPUTS_PATH/job ]; then exit 0; fi; "
+        "echo $$ > $POLYAXON_OUTPUTS_PATH/job; sleep 1000'}\n");
+  ASSERT_EQ(LaunchWith({"COLOUR=blue"}, {"run", "-f", "polyaxonfile.yml"}).exit_code, 0);
+  const pid_t job = PidIn(1, "job");
+  const pid_t supervisor = ParentOf(job);
+  // With its guardian: the next command, of somebody with another environment, puts it right.
+  const pid_t guardian = ParentOf(supervisor);
+  ASSERT_EQ(::kill(guardian, SIGKILL), 0);
+  ASSERT_EQ(::kill(supervisor, SIGKILL), 0);
+  EXPECT_EQ(WaitDone(1), "succeeded");
+  EXPECT_EQ(Logs(1), "blue\nblue\n");
+  EXPECT_FALSE(fs::exists(home_ + "/logs/user/demo/.px/1.environment"));
+}
+
+TEST_P(SupervisorTest, AGuardianEndsWhatAKilledSupervisorLeft) {
+  Run(kStubborn);
+  const pid_t deep = PidIn(1, "deep");
+  const pid_t supervisor = ParentOf(PidIn(1, "job"));
+  ASSERT_EQ(::kill(supervisor, SIGKILL), 0);
+  // No command is typed.
+  WaitFor("the grandchild's end", [&] { return !Lives(deep); });
+}
+
 TEST_P(SupervisorTest, AClosedTerminalDoesNotMatter) {
   WriteSpec("sleep 0.2; echo still here");
   // The session that started it is gone before it ends.

@@ -1,6 +1,7 @@
 #include "tests/testing/dir_outputs_fs.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -14,7 +15,7 @@ namespace fs = std::filesystem;
 
 // Snapshots lie beside the volume, so that its content is only what jobs wrote:
 // PATH.snapshots/NAME.
-std::string SnapshotPath(const std::string& path, const std::string& name) {
+std::string PlaceOf(const std::string& path, const std::string& name) {
   return path + ".snapshots/" + name;
 }
 
@@ -22,8 +23,12 @@ Status CopyTree(const std::string& from, const std::string& to) {
   PX_TRY(launcher::MakeDirs(launcher::ParentOf(to)));
   if (launcher::PathExists(to)) return Fail(EEXIST, to);
   if (!launcher::PathExists(from)) return Fail(ENOENT, from);
-  PX_ASSIGN(const launcher::Finished copied, launcher::RunProgram({"cp", "-a", from, to}));
+  // Atomic, as the real one is: a caller that is killed leaves a cp behind, which goes on.
+  const std::string temporary =
+      launcher::ParentOf(to) + "/.copy-" + std::to_string(::getpid()) + "-" + launcher::NameOf(to);
+  PX_ASSIGN(const launcher::Finished copied, launcher::RunProgram({"cp", "-a", from, temporary}));
   if (copied.exit_code != 0) return Fail(EIO, copied.output);
+  if (::rename(temporary.c_str(), to.c_str()) != 0) return FailErrno(to);
   return {};
 }
 
@@ -40,11 +45,11 @@ Status DirOutputsFs::CloneVolume(const std::string& source, const std::string& d
 }
 
 Status DirOutputsFs::Snapshot(const std::string& path, const std::string& name) {
-  return CopyTree(path, SnapshotPath(path, name));
+  return CopyTree(path, PlaceOf(path, name));
 }
 
 Status DirOutputsFs::DropSnapshot(const std::string& path, const std::string& name) {
-  return Drop(SnapshotPath(path, name));
+  return Drop(PlaceOf(path, name));
 }
 
 Status DirOutputsFs::Drop(const std::string& path) {
@@ -53,6 +58,22 @@ Status DirOutputsFs::Drop(const std::string& path) {
   fs::remove_all(path, error);
   fs::remove_all(path + ".snapshots", error);
   return {};
+}
+
+std::string DirOutputsFs::SnapshotPath(const std::string& path, const std::string& name) {
+  return PlaceOf(path, name);
+}
+
+Result<std::vector<std::string>> DirOutputsFs::Snapshots(const std::string& path) {
+  return launcher::ListNames(path + ".snapshots");
+}
+
+Result<std::vector<launcher::FileVersion>> DirOutputsFs::Versions(const std::string& file) {
+  return Fail(ENOTTY, file);
+}
+
+Status DirOutputsFs::RestoreVersion(const std::string& file, uint64_t) {
+  return Fail(ENOTTY, file);
 }
 
 Result<launcher::VolumeUsage> DirOutputsFs::Usage(const std::string& path) {

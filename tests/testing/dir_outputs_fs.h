@@ -14,6 +14,10 @@ class DirOutputsFs final : public launcher::OutputsFs {
   Status Snapshot(const std::string& path, const std::string& name) override;
   Status DropSnapshot(const std::string& path, const std::string& name) override;
   Status Drop(const std::string& path) override;
+  std::string SnapshotPath(const std::string& path, const std::string& name) override;
+  Result<std::vector<std::string>> Snapshots(const std::string& path) override;
+  Result<std::vector<launcher::FileVersion>> Versions(const std::string& file) override;
+  Status RestoreVersion(const std::string& file, uint64_t version) override;
   Result<launcher::VolumeUsage> Usage(const std::string& path) override;
   Result<bool> Exists(const std::string& path) override;
 };
