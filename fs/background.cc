@@ -1,6 +1,7 @@
 // Opening and closing the filesystem, what a crash left, and the background thread: pool,
 // write-back, reclaim.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,6 +34,9 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
   const std::vector<OpenSlots::Entry> left_over = std::move(parts.left_over);
   const std::function<Status()> settle_power_cut = std::move(parts.settle_power_cut);
   std::unique_ptr<Filesystem> fs(new Filesystem(std::move(parts), options, kernel, clock));
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return FailErrno("ask for limits");
+  fs->table_.set_capacity(std::min<size_t>(options.parked_inodes, limit.rlim_cur / 4));
   PX_TRY(fs->Recover(left_over));
   if (settle_power_cut && !options.read_only) {
     PX_TRY(fs->RecoverAllSizes());
@@ -230,6 +234,7 @@ void Filesystem::BackgroundLoop() {
         LogWarn("filling the pool of objects: {}", filled.error().ToString());
       }
     }
+    CloseDoomed();
     if (!tick) continue;
     ForgetUnmapped();
     if (++ticks % kWriteBackTicks == 0) {

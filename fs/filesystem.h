@@ -89,6 +89,7 @@ struct FilesystemOptions {
   bool passthrough = true;
   bool read_only = false;
   size_t pool_objects = 128;
+  size_t parked_inodes = 4096;          // at most; fewer where few descriptors may be open
   std::chrono::milliseconds tick{500};  // of the background thread
   std::chrono::seconds trash_age{7 * 24 * 3600};
 };
@@ -286,7 +287,14 @@ class Filesystem {
   // open.cc
   Result<Opened> OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags);
   // With OpenInode::mutex held:
+  // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
+  // after that, it is closed.
+  Status WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   Status CountOpen(OpenInode& open, int flags) PX_REQUIRES(open.mutex);
+  // Gives up what was kept of a parked inode: it is as any that is closed.
+  void Unpark(OpenInode& open) PX_REQUIRES(open.mutex);
+  // Closes what can no longer stay parked. Not with the store's lock held.
+  void CloseDoomed();
   Status PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) PX_REQUIRES(open.mutex);
   Status OpenForReading(OpenInode& open, const cow::InodeItem& item, bool own)
       PX_REQUIRES(open.mutex);
@@ -394,7 +402,7 @@ class Filesystem {
   // the release of the file it was made through, and nobody is told of its end.
   void MayBeMapped(NodeKey node, cow::ObjectId object);
   bool StillMapped(NodeKey node);
-  bool IsOpenForWriting(cow::ObjectId object) const;
+  bool IsOpenForWriting(NodeKey node, cow::ObjectId object);
   void ForgetUnmapped();
 
   // background.cc

@@ -164,11 +164,13 @@ Status Filesystem::DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bo
     PX_TRY(SaveInode(txn, node, item));
     return txn.Put(node.volume, cow::OrphanKey(node.ino), {});
   }
+  table_.Doom(node);
   *removed = true;
   return EraseInode(txn, node, item);
 }
 
 void Filesystem::AddGhost(NodeKey node, cow::InodeItem item) {
+  CloseDoomed();  // its object must not be kept by a parked descriptor
   item.nlink = 0;
   item.ctime = Now();
   const MutexLock lock(ghosts_mutex_);

@@ -16,7 +16,20 @@ void Filesystem::MayBeMapped(NodeKey node, cow::ObjectId object) {
   maybe_mapped_[node.ToFuse()] = object;
 }
 
-bool Filesystem::IsOpenForWriting(cow::ObjectId object) const {
+bool Filesystem::IsOpenForWriting(NodeKey node, cow::ObjectId object) {
+  // Our own descriptor of a parked file may be written through. A write lease is granted where it
+  // is the only one; where it is not, it goes, so that the question below has a clear answer.
+  bool ours_alone = false;
+  const bool parked = table_.WithParked(node, [&](OpenInode& open) {
+    const ReaderLock io(open.io);
+    ours_alone = open.object == object && ::fcntl(open.fd.get(), F_SETLEASE, F_WRLCK) == 0;
+    if (ours_alone) ::fcntl(open.fd.get(), F_SETLEASE, F_UNLCK);
+  });
+  if (ours_alone) return false;
+  if (parked) {
+    table_.Doom(node);
+    CloseDoomed();
+  }
   const auto fd = objects_->OpenObject(object, O_RDONLY);
   if (!fd) return false;  // removed meanwhile
   if (::fcntl(fd->get(), F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
@@ -32,7 +45,7 @@ bool Filesystem::StillMapped(NodeKey node) {
     if (found == maybe_mapped_.end()) return false;
     object = found->second;
   }
-  return IsOpenForWriting(object);
+  return IsOpenForWriting(node, object);
 }
 
 void Filesystem::ForgetUnmapped() {
@@ -43,7 +56,7 @@ void Filesystem::ForgetUnmapped() {
   }
   for (const auto& [node, object] : all) {
     // One that is open again comes back at its next release.
-    if (IsOpenForWriting(object)) continue;
+    if (IsOpenForWriting(NodeKey::FromFuse(node), object)) continue;
     const MutexLock lock(mapped_mutex_);
     const auto found = maybe_mapped_.find(node);
     if (found == maybe_mapped_.end() || found->second != object) continue;
@@ -62,7 +75,7 @@ Status Filesystem::CopyMapped(cow::VolumeId volume, std::vector<LiveCopy>* copie
     }
   }
   for (const auto& [node, object] : candidates) {
-    if (!IsOpenForWriting(object)) continue;
+    if (!IsOpenForWriting(node, object)) continue;
     const bool copied =
         std::any_of(copies->begin(), copies->end(),
                     [wanted = node](const LiveCopy& one) { return one.node == wanted; });

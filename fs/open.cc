@@ -18,6 +18,11 @@ constexpr uint64_t kSparseFrom = uint64_t{256} << 10;
 // A truncated content of at least that size is kept until the one after it is complete.
 constexpr uint64_t kKeepTruncated = 4096;
 
+// The kernel leaves clearing setuid, setgid and file capabilities at a write to us.
+bool MustSeeWrites(const cow::InodeItem& item) {
+  return (item.mode & (S_ISUID | S_ISGID)) != 0 || (item.flags & cow::kInodeHasXattrs) != 0;
+}
+
 bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
 }  // namespace
@@ -29,47 +34,76 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   } else {
     PX_ASSIGN(gate, Enter(node.volume));
   }
+  Opened opened;
+  PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+    // The kernel's pages of a file that was only read since it got them are true. Of one that was
+    // written they may not be: what a mapping stored behind the end shows up when the file grows.
+    const bool known =
+        open.opens > 0 || (open.parked && open.backing_id == 0 && !open.was_writable);
+    if (!known) open.was_writable = false;
+    PX_TRY(PrepareOpen(open, flags, kill_suidgid));
+    PX_TRY(CountOpen(open, flags));
+    if (open.writers > 0) open.was_writable = true;
+    const bool keep = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
+    opened = {open.backing_id, keep, open.replacing};
+    return {};
+  }));
+  return opened;
+}
+
+Status Filesystem::WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   for (;;) {
     const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
     const MutexLock lock(open->mutex);
     if (open->gone) continue;
-    if (Status prepared = PrepareOpen(*open, flags, kill_suidgid); !prepared) {
-      if (open->opens == 0) Close(*open);
-      return Forward(std::move(prepared).error());
-    }
-    const bool first = open->opens == 0;
-    PX_TRY(CountOpen(*open, flags));
-    return Opened{open->backing_id, !first && open->backing_id == 0 && (flags & O_TRUNC) == 0,
-                  open->replacing};
+    Status status = body(*open);
+    if (open->opens == 0) Close(*open);
+    return status;
   }
 }
 
 Status Filesystem::CountOpen(OpenInode& open, int flags) {
   const bool writer = (flags & O_ACCMODE) != O_RDONLY;
   // An O_RDONLY open that truncated or created leaves no writer to end what it began.
-  if (!writer && open.writers == 0 && !open.orphan) {
-    const Status written = WriteBack(open, /*end_live=*/true);
-    if (!written && open.opens == 0) Close(open);
-    PX_TRY(written);
-  }
+  if (!writer && open.writers == 0 && !open.orphan) PX_TRY(WriteBack(open, /*end_live=*/true));
   ++open.opens;
   if (writer) ++open.writers;
   return {};
 }
 
 Result<Opened> Filesystem::OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags) {
-  for (;;) {
-    const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
-    const MutexLock lock(open->mutex);
-    if (open->gone) continue;
-    if (open->opens == 0) {
-      PX_TRY(BeginLive(*open, std::move(fd), object));
-      PX_TRY(EnterMode(*open, cow::InodeItem{}, /*own=*/true, /*write=*/true));
+  Opened opened;
+  PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+    if (open.opens == 0) {
+      PX_TRY(BeginLive(open, std::move(fd), object));
+      PX_TRY(EnterMode(open, cow::InodeItem{}, /*own=*/true, /*write=*/true));
     } else if (MayWrite(flags)) {
-      PX_TRY(EnsureOwn(*open));  // somebody found the name and opened it first
+      PX_TRY(EnsureOwn(open));  // somebody found the name and opened it first
     }
-    PX_TRY(CountOpen(*open, flags));
-    return Opened{open->backing_id, false, false};
+    PX_TRY(CountOpen(open, flags));
+    opened.backing_id = open.backing_id;
+    return {};
+  }));
+  return opened;
+}
+
+void Filesystem::Unpark(OpenInode& open) {
+  if (!open.parked) return;
+  open.parked = false;
+  if (open.backing_id != 0) kernel_->UnregisterBacking(open.backing_id);
+  open.backing_id = 0;
+  open.passthrough = false;
+  open.temporary = false;
+  const WriterLock io(open.io);
+  open.fd.Reset();
+  open.object = {};
+}
+
+void Filesystem::CloseDoomed() {
+  for (const auto& open : table_.TakeDoomed()) {
+    const MutexLock lock(open->mutex);
+    Unpark(*open);
+    open->gone = true;
   }
 }
 
@@ -78,6 +112,10 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
   if (open.opens > 0) {
     if ((flags & O_TRUNC) != 0) return Truncate(open, kill_suidgid);
     return write ? EnsureOwn(open) : Status{};
+  }
+  if (open.parked && !write) {
+    open.parked = false;
+    return {};
   }
   cow::InodeItem item;
   bool own = false;
@@ -94,6 +132,13 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
     return {};
   }));
   if (item.nlink == 0) open.orphan = true;
+  const bool goes_on = open.parked && own && (flags & O_TRUNC) == 0 && !MustSeeWrites(item) &&
+                       open.backing_id != 0 && !open.temporary;
+  if (goes_on) {
+    open.parked = false;
+    return EnsureOwn(open);
+  }
+  Unpark(open);
   if ((flags & O_TRUNC) != 0) {
     PX_TRY(Truncate(open, kill_suidgid));
     return EnterMode(open, item, /*own=*/true, /*write=*/true);
@@ -160,11 +205,7 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
 // Chooses passthrough or cached for an inode that was closed.
 Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write) {
   if (!passthrough_ || !own) return {};
-  // The kernel leaves clearing setuid, setgid and file capabilities at a write to us, so we must
-  // see the writes.
-  const bool privileged =
-      (item.mode & (S_ISUID | S_ISGID)) != 0 || (item.flags & cow::kInodeHasXattrs) != 0;
-  if (write && privileged) return {};
+  if (write && MustSeeWrites(item)) return {};
   int fd = -1;
   {
     const ReaderLock io(open.io);
@@ -325,7 +366,7 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
 }
 
 void Filesystem::MoveSharers(const OpenInode& keeper, cow::ObjectId object) {
-  for (const auto& other : table_.All()) {
+  for (const auto& other : table_.AllAndParked()) {
     if (other.get() == &keeper) continue;
     const WriterLock io(other->io);
     if (other->sparse != nullptr && other->sparse->base_object() == object) {
@@ -492,42 +533,41 @@ void Filesystem::Release(NodeKey node, int flags) {
       return;
     }
   }
-  if (open->opens == 0) Close(*open);
+  if (open->opens > 0) return;
+  bool keep = !open->orphan && !open->replacing;
+  {
+    const ReaderLock io(open->io);
+    keep = keep && open->fd && !open->live && open->sparse == nullptr;
+  }
+  open->parked = keep;
+  if (keep && table_.Park(open)) return;
+  open->parked = false;
+  Close(*open);
 }
 
 Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
-  for (;;) {
-    const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
-    const MutexLock lock(open->mutex);
-    if (open->gone) continue;
-    Status status = EnsureOwn(*open);
-    if (status) status = body(*open);
-    if (open->writers == 0) {
-      const Status written = WriteBack(*open, /*end_live=*/true);
-      if (status) status = written;
-    }
-    if (open->opens == 0) Close(*open);
-    return status;
-  }
+  return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+    Unpark(open);
+    Status status = EnsureOwn(open);
+    if (status) status = body(open);
+    if (open.writers > 0) return status;
+    const Status written = WriteBack(open, /*end_live=*/true);
+    return status ? written : status;
+  });
 }
 
 Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
   if (size == 0) {
     // Nothing of the old content is wanted: no copy of it either.
     PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
-    for (;;) {
-      const std::shared_ptr<OpenInode> open = table_.FindOrAdd(node);
-      const MutexLock lock(open->mutex);
-      if (open->gone) continue;
-      Status status = Truncate(*open, false);
-      if (open->writers == 0) {
-        const Status written = WriteBack(*open, /*end_live=*/true);
-        if (status) status = written;
-      }
-      if (open->opens == 0) Close(*open);
-      return status;
-    }
+    return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+      Unpark(open);
+      Status status = Truncate(open, false);
+      if (open.writers > 0) return status;
+      const Status written = WriteBack(open, /*end_live=*/true);
+      return status ? written : status;
+    });
   }
   return WithOwn(node, [this, size](OpenInode& open) PX_NO_TSA -> Status {
     bool must_save = false;

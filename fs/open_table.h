@@ -8,6 +8,11 @@
 //   backing id)
 //          --open--> cached      (every byte passes the daemon; the kernel caches pages)
 //
+// After the last release an inode may be *parked*: descriptor, backing id and mode are kept for the
+// next open, which then asks neither the tree nor the store's directory. A parked inode is not open
+// for anybody. What changes its content or removes it while it is parked must say so (Doom); a
+// clone need not: what an inode reads may become shared at any time.
+//
 // An inode that may be written *owns* its object: one reference, through unshared nodes. While it
 // does, the object file has the true size, blocks and mtime (`live`); the tree learns them at
 // fsync, at the last writer's release and from a timer. What an inode open only for reading reads
@@ -17,6 +22,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -44,6 +51,8 @@ struct OpenInode {
   int backing_id PX_GUARDED_BY(mutex) = 0;      // not 0: passthrough
   bool temporary PX_GUARDED_BY(mutex) = false;  // `fd` is a nameless copy of the shared object
   std::optional<uint32_t> slot PX_GUARDED_BY(mutex);
+  bool parked PX_GUARDED_BY(mutex) = false;        // as its last release left it
+  bool was_writable PX_GUARDED_BY(mutex) = false;  // since the kernel last dropped its pages
   bool replacing PX_GUARDED_BY(mutex) =
       false;  // an older version waits for this content to be complete
 
@@ -66,12 +75,27 @@ struct OpenInode {
 // Thread safe; its mutex is innermost (nothing is called with it held).
 class OpenTable {
  public:
+  // How many inodes may be parked.
+  void set_capacity(size_t capacity) PX_EXCLUDES(mutex_);
   std::shared_ptr<OpenInode> Find(NodeKey node) const PX_EXCLUDES(mutex_);
   std::shared_ptr<OpenInode> FindOrAdd(NodeKey node) PX_EXCLUDES(mutex_);
   void Erase(NodeKey node) PX_EXCLUDES(mutex_);
+  // Takes it out of the table and keeps it, unless somebody else has hold of it. The caller holds
+  // its mutex and has set `parked`. What was parked longest is doomed in exchange.
+  bool Park(const std::shared_ptr<OpenInode>& open) PX_EXCLUDES(mutex_);
+  // No longer parked: its content or name is going. The second form is for a whole volume.
+  void Doom(NodeKey node) PX_EXCLUDES(mutex_);
+  void Doom(cow::VolumeId volume) PX_EXCLUDES(mutex_);
+  // What was doomed since the last call, for the caller alone to close.
+  std::vector<std::shared_ptr<OpenInode>> TakeDoomed() PX_EXCLUDES(mutex_);
+  // Runs `body` on the parked inode, if it is; nobody opens it meanwhile. `body` may call nothing
+  // of the table.
+  bool WithParked(NodeKey node, const std::function<void(OpenInode&)>& body) const
+      PX_EXCLUDES(mutex_);
   // Marks it as an orphan if it is in the table, and says so.
   bool MarkOrphan(NodeKey node) PX_EXCLUDES(mutex_);
   std::vector<std::shared_ptr<OpenInode>> All() const PX_EXCLUDES(mutex_);
+  std::vector<std::shared_ptr<OpenInode>> AllAndParked() const PX_EXCLUDES(mutex_);
   std::vector<std::shared_ptr<OpenInode>> OfVolume(cow::VolumeId volume) const PX_EXCLUDES(mutex_);
   // False if some inode of the volume is still open after that long.
   bool WaitUntilClosed(cow::VolumeId volume, std::chrono::milliseconds timeout) const
@@ -79,11 +103,19 @@ class OpenTable {
 
  private:
   bool AnyOf(cow::VolumeId volume) const PX_REQUIRES(mutex_);
+  // The inode, parked no longer; none if it was not.
+  std::shared_ptr<OpenInode> Unpark(uint64_t node) PX_REQUIRES(mutex_);
 
   mutable Mutex mutex_;
   mutable CondVar closed_;
   mutable int waiters_ PX_GUARDED_BY(mutex_) = 0;
   std::unordered_map<uint64_t, std::shared_ptr<OpenInode>> inodes_ PX_GUARDED_BY(mutex_);
+
+  using Parked = std::list<std::shared_ptr<OpenInode>>;
+  size_t capacity_ PX_GUARDED_BY(mutex_) = 0;
+  Parked parked_ PX_GUARDED_BY(mutex_);  // the one that was parked last in front
+  std::unordered_map<uint64_t, Parked::iterator> parked_by_node_ PX_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<OpenInode>> doomed_ PX_GUARDED_BY(mutex_);
 };
 
 }  // namespace px::fs

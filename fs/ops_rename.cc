@@ -77,7 +77,10 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
         // The usual way to replace a checkpoint: what it replaces stays until the new one is on
         // disk.
         PX_ASSIGN(cow::InodeItem source_item, LoadInode(txn, source_node));
-        if (S_ISREG(source_item.mode)) {
+        // One that was flushed and closed is safe already.
+        const cow::ObjectId content{source_item.object};
+        if (S_ISREG(source_item.mode) &&
+            (table_.Find(source_node) || objects_->unsynced()->Has(content))) {
           PX_TRY(KeepVersion(txn, source_node, target_item, kKeepRenamed, &source_item));
           PX_TRY(SaveInode(txn, source_node, source_item));
           if ((source_item.flags & cow::kInodeHasVersions) != 0) {

@@ -350,6 +350,8 @@ Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const 
 }
 
 void Filesystem::MarkDropped(cow::VolumeId volume) {
+  table_.Doom(volume);
+  CloseDoomed();
   const WriterLock lock(volumes_mutex_);
   auto& state = volumes_[volume.value];
   if (state == nullptr) state = std::make_shared<VolumeState>();

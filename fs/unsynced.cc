@@ -35,6 +35,11 @@ void Unsynced::AddEverything() {
   work_.everything = true;
 }
 
+bool Unsynced::Has(cow::ObjectId id) const {
+  const MutexLock lock(mutex_);
+  return work_.everything || work_.objects.contains(id.value) || !running_.empty();
+}
+
 uint64_t Unsynced::Mark() const {
   const MutexLock lock(mutex_);
   return mark_;

@@ -31,6 +31,8 @@ class Unsynced {
   void Add(cow::ObjectId id) PX_EXCLUDES(mutex_);
   // The object's name is new.
   void AddName(cow::ObjectId id) PX_EXCLUDES(mutex_);
+  // False: what the tree says of the object's content is durable.
+  bool Has(cow::ObjectId id) const PX_EXCLUDES(mutex_);
   // What an earlier daemon left is not known.
   void AddEverything() PX_EXCLUDES(mutex_);
 

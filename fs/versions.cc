@@ -159,6 +159,7 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(node, OwnedFile(txn, dir, name, caller));
     if (table_.Find(node) != nullptr) return Fail(EBUSY, "the file is open");
+    table_.Doom(node);
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(txn, node));
     const KeptVersion* wanted = nullptr;
@@ -186,6 +187,7 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     PX_TRY(SaveInode(txn, node, item));
     return txn.Erase(node.volume, cow::VersionKey(node.ino, wanted->seq));
   }));
+  CloseDoomed();
   kernel_->InvalidateData(node);
   return {};
 }

@@ -247,6 +247,18 @@ TEST_F(MmapTest, WriteFromAMapOfTheSameFile) {
   EXPECT_EQ(Get("f").substr(0, kPage), Pattern(2 * kPage).substr(kPage));
 }
 
+TEST_F(MmapTest, StoreBehindTheEndIsGoneOnceTheFileWasReopenedAndGrew) {
+  Put("f", Pattern(kPage + 100));
+  {
+    const UniqueFd fd = Open("f", O_RDWR);
+    const Mapping map(fd.get(), 2 * kPage, kReadWrite, MAP_SHARED);
+    map.Write(kPage + 200, "behind the end");
+  }
+  const UniqueFd fd = Open("f", O_RDWR);
+  ASSERT_EQ(Try(::ftruncate(fd.get(), 2 * kPage)), 0);
+  EXPECT_EQ(Get("f").substr(kPage + 100), std::string(kPage - 100, '\0'));
+}
+
 TEST_F(MmapTest, SqliteStyleWalIndexWorks) {
   // The pattern of SQLite's -shm file: grow by ftruncate, map shared, lock ranges, from two
   // handles.
