@@ -55,7 +55,7 @@ class SqlitePageTable final : public cow::PageTable {
   // stands for the running kernel; empty: asks it.
   static Result<std::unique_ptr<SqlitePageTable>> Open(const std::string& dir, bool create,
                                                        const std::string& boot = {});
-  // Syncs, moves the log into the database and removes it, where possible.
+  // Syncs, moves the log into the database, where possible.
   ~SqlitePageTable() override;
 
   const std::string& boot() const { return boot_; }
@@ -118,6 +118,7 @@ class SqlitePageTable final : public cow::PageTable {
   Status Pin() PX_REQUIRES(mutex_);
   void Unpin() PX_REQUIRES(mutex_);
   Status OpenWal() PX_REQUIRES(sync_mutex_);
+  void Reserve() const PX_REQUIRES(sync_mutex_);
   Statement& At(Sql sql) PX_REQUIRES(mutex_) { return statements_[sql]; }
   Result<uint64_t> Number(Sql sql, uint64_t key, uint64_t otherwise);
   Status ScanPairs(Sql sql, const std::function<bool(uint64_t, uint64_t)>& visit);

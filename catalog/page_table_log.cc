@@ -117,9 +117,13 @@ Status SqlitePageTable::Checkpoint() {
       pinned = MakeSyncPoint(/*pin=*/true);
     }
     if (pinned) pinned = RunCheckpoint(SQLITE_CHECKPOINT_PASSIVE, &log_pages);
-    const MutexLock lock(mutex_);
-    Unpin();
+    {
+      const MutexLock lock(mutex_);
+      Unpin();
+    }
     PX_TRY(pinned);
+    const MutexLock sync_lock(sync_mutex_);
+    Reserve();
   }
   if (log_pages * kWalFrame < kHoldOffBytes) return {};
   // Commits that came meanwhile keep the log from starting afresh. The rest is short: hold them

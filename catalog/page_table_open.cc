@@ -1,9 +1,11 @@
 // Opening and closing meta.db: its schema, migrations, and how its last user left it.
 #include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
+#include <algorithm>
 #include <fstream>
 
 #include "base/log.h"
@@ -32,6 +34,8 @@ constexpr const char* kSchema2 = R"sql(
 )sql";
 
 constexpr int kApplicationId = 0x70786d74;
+constexpr uint64_t kLeastReserve = uint64_t{2} << 20;
+constexpr uint64_t kMostReserve = uint64_t{24} << 20;
 constexpr int kBusyTimeoutMs = 30000;
 constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
 
@@ -77,6 +81,12 @@ std::string RunningBoot() {
   return boot.empty() ? "unknown" : boot;
 }
 
+// The log's file stays when the database is closed: a full disk would have no room for a new one.
+void KeepLog(const Database& database) {
+  int on = 1;
+  sqlite3_file_control(database.handle(), nullptr, SQLITE_FCNTL_PERSIST_WAL, &on);
+}
+
 void CheckpointAtClose(const Database& database, bool wanted) {
   sqlite3_db_config(database.handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, wanted ? 0 : 1, nullptr);
 }
@@ -113,6 +123,23 @@ SqlitePageTable::~SqlitePageTable() {
   checkpointer_ = Database();
 }
 
+// Room for the log and the database to grow by on a full disk, so that what deletes can be written.
+// It lies behind the ends of both files. No error: a disk that is full already has none to give.
+void SqlitePageTable::Reserve() const {
+  struct statvfs space{};
+  struct stat database{};
+  if (::fstatvfs(wal_.get(), &space) != 0 || ::stat((dir_ + "/meta.db").c_str(), &database) != 0) {
+    return;
+  }
+  const uint64_t size = uint64_t{space.f_blocks} * space.f_frsize;
+  const auto reserve = static_cast<off_t>(std::clamp(size / 64, kLeastReserve, kMostReserve));
+  const UniqueFd file(::open((dir_ + "/meta.db").c_str(), O_RDWR | O_CLOEXEC));
+  if (::fallocate(wal_.get(), FALLOC_FL_KEEP_SIZE, 0, reserve) != 0 || !file ||
+      ::fallocate(file.get(), FALLOC_FL_KEEP_SIZE, database.st_size, reserve / 2) != 0) {
+    LogDebug("{}: no reserve for a full disk: errno {}", dir_, errno);
+  }
+}
+
 Status SqlitePageTable::Configure(bool fresh) {
   PX_ASSIGN(Statement mode, database_.Prepare("PRAGMA journal_mode = WAL"));
   PX_ASSIGN(const bool row, mode.Step());
@@ -140,10 +167,7 @@ Status SqlitePageTable::FindOutLastUse(LogEnd* point) {
     boot = statement.Text(0);
     *point = {static_cast<uint64_t>(statement.Int(1)), static_cast<uint64_t>(statement.Int(2))};
   }
-  if (boot.empty()) {
-    *point = {};
-    return {};
-  }
+  if (boot.empty()) return {};
   if (boot == boot_) {
     killed_ = true;
     if (cut == 0) last_use_ = LastUse::kKilled;
@@ -192,6 +216,7 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   PX_ASSIGN(const bool fresh, IsFresh(database_));
   LogEnd point;
   if (!fresh) PX_TRY(FindOutLastUse(&point));
+  const bool closed_in_order = !killed_ && last_use_ == LastUse::kClosed;
   PX_TRY(Configure(fresh));
   PX_TRY(PrepareAll());
   // Called after each commit with the number of pages in the log.
@@ -209,9 +234,12 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0));
   PX_TRY(pin_.Execute("PRAGMA wal_autocheckpoint = 0"));
   CheckpointAtClose(pin_, false);
+  for (const Database* one : {&database_, &checkpointer_, &pin_}) KeepLog(*one);
   PX_TRY(OpenWal());
-  // From here on this boot writes. The first commit also tells how long the log is.
-  PX_TRY(WriteSyncPoint(point, boot_));
+  Reserve();
+  // From here on this boot writes. The first commit, which changes nothing that matters, tells how
+  // long the log is.
+  PX_TRY(WriteSyncPoint(point, closed_in_order ? "" : boot_));
   if (last_use_ == LastUse::kPowerCut) {
     PX_TRY(database_.Execute(
         "REPLACE INTO sync_point(id, boot, salts, frames) VALUES(2, 'power cut', 0, 0)"));

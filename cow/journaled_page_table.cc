@@ -381,6 +381,8 @@ void JournaledPageTable::Loop() PX_NO_TSA {
     mutex_.lock();
     ++attempts_;
     failed_ = status;
+    const int code = status ? 0 : status.error().code();
+    out_of_space_ = code == ENOSPC || code == EDQUOT;
     std::unique_ptr<Layer> done;
     if (status) {
       handed_over_ = seq;

@@ -17,6 +17,7 @@
 // from Commit once the journal is full.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -61,6 +62,10 @@ class JournaledPageTable final : public PageTable {
   Status ScanObjectRefs(const std::function<bool(ObjectId, uint64_t)>& visit) override;
 
   PageTable* below() { return below_.get(); }
+  // The table below had no room (ENOSPC, EDQUOT) when it was last handed something: until it has,
+  // the rest of the journal should be left to what makes room. Any thread.
+  bool OutOfSpace() const { return out_of_space_.load(std::memory_order_relaxed); }
+
   // Hands over what was committed before the call, durably.
   Status HandOver();
 
@@ -115,6 +120,7 @@ class JournaledPageTable final : public PageTable {
   std::vector<std::byte> record_ PX_GUARDED_BY(mutex_);
   CountCache node_counts_ PX_GUARDED_BY(mutex_);
   CountCache object_counts_ PX_GUARDED_BY(mutex_);
+  std::atomic<bool> out_of_space_ = false;
   std::thread thread_;
 };
 

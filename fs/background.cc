@@ -24,6 +24,7 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       objects_(std::move(parts.objects)),
       slots_(std::move(parts.slots)),
       checkpoint_(std::move(parts.checkpoint)),
+      out_of_space_(std::move(parts.out_of_space)),
       options_(options),
       kernel_(kernel),
       clock_(clock),
@@ -44,7 +45,9 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
   }
   if (!options.read_only) {
     PX_ASSIGN(const cow::ObjectId next, fs->store_->PeekNextObject());
-    PX_TRY(fs->objects_->Fill(next, options.pool_objects));
+    if (const Status filled = fs->objects_->Fill(next, options.pool_objects); !filled) {
+      LogWarn("filling the pool of objects: {}", filled.error().ToString());  // a full disk
+    }
   }
   fs->background_ = std::thread([raw = fs.get()] { raw->BackgroundLoop(); });
   fs->settler_ = std::thread([raw = fs.get()] { raw->SettleLoop(); });

@@ -110,6 +110,9 @@ class Filesystem {
     std::unique_ptr<OpenSlots> slots;
     std::vector<OpenSlots::Entry> left_over;
     std::function<Status()> checkpoint;  // run now and then by the background thread
+    // The tree's own files could not grow: what makes it larger is refused, so that what makes it
+    // smaller has room.
+    std::function<bool()> out_of_space = [] { return false; };
     // Set if the machine went down since the last use: called once files' sizes were checked.
     std::function<Status()> settle_power_cut;
   };
@@ -247,6 +250,8 @@ class Filesystem {
 
   // inode.cc
   Result<std::shared_ptr<VolumeState>> StateOf(cow::VolumeId volume);
+  // ENOSPC if the tree may not grow.
+  Status CheckRoom() const;
   // ESTALE if it was dropped. EnterToWrite: EROFS too.
   Result<Gate> Enter(cow::VolumeId volume);
   Result<Gate> EnterToWrite(cow::VolumeId volume);
@@ -423,6 +428,7 @@ class Filesystem {
   std::unique_ptr<ObjectStore> objects_;
   std::unique_ptr<OpenSlots> slots_;
   std::function<Status()> checkpoint_;
+  std::function<bool()> out_of_space_;
   const FilesystemOptions options_;
   KernelSide* const kernel_;
   Clock* const clock_;

@@ -53,6 +53,10 @@ Result<std::shared_ptr<Filesystem::VolumeState>> Filesystem::StateOf(cow::Volume
   return state;
 }
 
+Status Filesystem::CheckRoom() const {
+  return out_of_space_() ? Status(Fail(ENOSPC, "meta.db has no room to grow")) : Status{};
+}
+
 Result<Filesystem::Gate> Filesystem::Enter(cow::VolumeId volume) {
   PX_ASSIGN(auto state, StateOf(volume));
   Gate gate(std::move(state));

@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,8 @@ namespace {
 
 std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
+constexpr unsigned long kXfsMagic = 0x58465342;
+constexpr unsigned long kBtrfsMagic = 0x9123683e;
 constexpr uint64_t kLarge = uint64_t{1} << 20;
 
 bool TryReflinks(int dir) {
@@ -29,7 +32,10 @@ bool TryReflinks(int dir) {
   if (!from || !to) return false;
   const std::string block(4096, 'x');
   if (::pwrite(from.get(), block.data(), block.size(), 0) != static_cast<ssize_t>(block.size())) {
-    return false;
+    // On a full disk it cannot be tried.
+    struct statfs info{};
+    return ::fstatfs(dir, &info) == 0 && (static_cast<unsigned long>(info.f_type) == kXfsMagic ||
+                                          static_cast<unsigned long>(info.f_type) == kBtrfsMagic);
   }
   return ::ioctl(to.get(), FICLONE, from.get()) == 0;
 }

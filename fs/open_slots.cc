@@ -48,10 +48,14 @@ OpenSlots::~OpenSlots() {
 Status OpenSlots::MapChunk() {
   const size_t bytes = kChunkSlots * sizeof(Slot);
   const off_t offset = static_cast<off_t>(chunks_.size() * bytes);
-  // Allocated, not only sized: a store into a hole of a full disk would be a SIGBUS.
-  if (const int error = ::posix_fallocate(fd_.get(), offset, static_cast<off_t>(bytes));
-      error != 0) {
-    return Fail(error, "grow the table of open files");
+  // Allocated, not only sized: a store into a hole of a full disk would be a SIGBUS. XFS asks for
+  // room even where all is allocated.
+  struct stat info{};
+  if (::fstat(fd_.get(), &info) != 0) return FailErrno("stat the table of open files");
+  const off_t end = offset + static_cast<off_t>(bytes);
+  if (info.st_size < end || info.st_blocks * 512 < end) {
+    const int error = ::posix_fallocate(fd_.get(), offset, static_cast<off_t>(bytes));
+    if (error != 0) return Fail(error, "grow the table of open files");
   }
   void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), offset);
   if (mapped == MAP_FAILED) return FailErrno("map the table of open files");

@@ -45,6 +45,7 @@ Status Filesystem::InheritAcl(cow::Txn& txn, NodeKey parent, const cow::InodeIte
 Result<Filesystem::NewInode> Filesystem::PutNewInode(cow::Txn& txn, NodeKey parent,
                                                      cow::InodeItem* parent_item, mode_t mode,
                                                      dev_t rdev, const Caller& caller) {
+  PX_TRY(CheckRoom());
   NewInode created;
   PX_ASSIGN(const cow::Ino ino, txn.NewIno(parent.volume));
   created.node = {parent.volume, ino};
@@ -118,6 +119,7 @@ Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name,
 
 Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view name) {
   if (node.volume != parent.volume) return Fail(EXDEV);
+  PX_TRY(CheckRoom());
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   bool was_orphan = false;

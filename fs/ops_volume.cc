@@ -115,6 +115,7 @@ Status Filesystem::AttachVolume(cow::Txn& txn, NodeKey parent, const std::string
 Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string& name,
                                                const Caller& caller) {
   PX_TRY(CheckName(name));
+  PX_TRY(CheckRoom());
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   VolumeAttributes attributes;
   attributes.parent_dir = parent.ino;
@@ -253,6 +254,7 @@ Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone,
 Result<cow::VolumeId> Filesystem::CloneInto(
     cow::VolumeId source, const VolumeAttributes& attributes,
     const std::function<Status(cow::Txn&, cow::VolumeId)>& attach) {
+  PX_TRY(CheckRoom());
   PX_ASSIGN(const auto state, StateOf(source));
   FlushMappings(source);
   const WriterLock freeze(state->freeze);

@@ -97,6 +97,7 @@ Status Filesystem::SetAcl(cow::Txn& txn, NodeKey node, cow::InodeItem* item, std
 
 Status Filesystem::SetXattr(NodeKey node, std::string_view name, std::string_view value, int flags,
                             const Caller& caller) {
+  PX_TRY(CheckRoom());
   if (node.IsSnapshotsDir()) return Fail(EROFS);
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   if (name.size() > kMaxXattrName) return Fail(ERANGE);

@@ -142,6 +142,7 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   const std::string this_boot = pages->boot();
   PX_ASSIGN(auto journaled, cow::JournaledPageTable::Open(std::move(pages), path_, this_boot));
   journaled->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
+  parts.out_of_space = [table = journaled.get()] { return table->OutOfSpace(); };
   parts.pages = std::move(journaled);
   PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
   PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));

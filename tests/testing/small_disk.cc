@@ -1,8 +1,11 @@
 #include "tests/testing/small_disk.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -84,12 +87,26 @@ Status SmallDisk::Unmount() {
 }
 
 void SmallDisk::KillDaemon() {
-  for (const pid_t pid : ProcessesNaming(root_)) ::kill(pid, SIGKILL);
+  const std::vector<pid_t> pids = ProcessesNaming(root_);
+  for (const pid_t pid : pids) {
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    ::kill(pid, SIGKILL);
+    pollfd ended{process.get(), POLLIN, 0};
+    if (process) ::poll(&ended, 1, 30'000);
+  }
   ::umount2(root_.c_str(), MNT_DETACH);
 }
 
-Status SmallDisk::RemountDisk(const std::string& options) const {
-  return Command({"mount", "-o", options, disk_});
+void SmallDisk::StopDisk() const {
+  const UniqueFd fd(::open(disk_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  uint32_t no_log_flush = 2;
+  // XFS_IOC_GOINGDOWN, which ext4 has too.
+  ::ioctl(fd.get(), _IOR('X', 125, uint32_t), &no_log_flush);
+}
+
+Status SmallDisk::RestartDisk() const {
+  if (::umount2(disk_.c_str(), 0) != 0) return FailErrno("umount " + disk_);
+  return Command({"mount", "-o", "loop", directory_ + "/image", disk_});
 }
 
 struct statvfs SmallDisk::Space() const {

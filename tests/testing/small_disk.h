@@ -33,8 +33,10 @@ class SmallDisk {
   Status Mount(const std::string& options = "");
   Status Unmount();
   void KillDaemon();
-  // Changes the disk's own mount, e.g. "remount,ro".
-  Status RemountDisk(const std::string& options) const;
+  // The disk takes nothing more, and forgets what it has not written; then it works again, as after
+  // a power cut. The px daemon must be gone before RestartDisk.
+  void StopDisk() const;
+  Status RestartDisk() const;
   struct statvfs Space() const;
   uint64_t FreeBytes() const;
   // `px-fs ARGS...`

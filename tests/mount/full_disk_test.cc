@@ -1,0 +1,206 @@
+// A store whose filesystem is full, out of inodes, or read-only below. Needs root and loop devices.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "tests/mount/volume.h"
+#include "tests/testing/small_disk.h"
+
+namespace px::testing {
+namespace {
+
+std::string Content(size_t number, size_t size) {
+  std::string bytes(size, static_cast<char>('a' + number % 26));
+  return std::to_string(number) + bytes;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
+// 0 or the errno of the first call that failed.
+int WriteFile(const std::string& path, const std::string& content, bool sync) {
+  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0644));
+  if (!fd) return errno;
+  for (size_t done = 0; done < content.size();) {
+    const ssize_t put = ::write(fd.get(), content.data() + done, content.size() - done);
+    if (put < 0) return errno;
+    done += static_cast<size_t>(put);
+  }
+  return sync && ::fsync(fd.get()) != 0 ? errno : 0;
+}
+
+struct DiskKind {
+  const char* type;
+  const char* options;
+};
+
+class FullDiskTest : public ::testing::TestWithParam<DiskKind> {
+ protected:
+  void SetUp() override {
+    auto disk = SmallDisk::Create(GetParam().type, 320);
+    if (!disk) GTEST_SKIP() << disk.error().context();
+    disk_ = std::move(*disk);
+    ASSERT_TRUE(disk_->Mount(GetParam().options));
+    ASSERT_EQ(CreateVolume(In("v")), 0);
+    ASSERT_EQ(CreateVolume(In("ballast")), 0);
+  }
+  void TearDown() override {
+    if (disk_ == nullptr) return;
+    ASSERT_TRUE(disk_->Unmount());
+    const RunResult fsck = SmallDisk::PxFs({"fsck", disk_->store()});
+    EXPECT_EQ(fsck.exit_code, 0) << fsck.output;
+  }
+  std::string In(const std::string& name) const { return disk_->root() + "/" + name; }
+
+  // Fills what is left, with files of `size` below `dir`, until not one byte more fits.
+  void Fill(const std::string& dir) {
+    size_t number = 0;
+    for (const size_t size : {size_t{8} << 20, size_t{1} << 20, size_t{64} << 10, size_t{4096}}) {
+      for (;;) {
+        const std::string path = In(dir + "/f" + std::to_string(++number));
+        const std::string content = Content(number, size);
+        const int error = WriteFile(path, content, /*sync=*/true);
+        if (error == 0) {
+          acknowledged_[path] = number;
+          sizes_[path] = size;
+          continue;
+        }
+        ASSERT_TRUE(error == ENOSPC || error == EDQUOT) << strerrorname_np(error);
+        ::unlink(path.c_str());
+        break;
+      }
+    }
+  }
+  void ExpectAllThere() {
+    for (const auto& [path, number] : acknowledged_) {
+      ASSERT_EQ(ReadFile(path) == Content(number, sizes_[path]), true) << path;
+    }
+  }
+  void WaitForSpace(uint64_t bytes) {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (disk_->FreeBytes() < bytes) {
+      ASSERT_LT(std::chrono::steady_clock::now(), limit)
+          << disk_->FreeBytes() << " of " << bytes << "\n"
+          << disk_->Log();
+      std::this_thread::yield();
+    }
+  }
+
+  std::unique_ptr<SmallDisk> disk_;
+  std::map<std::string, size_t> acknowledged_, sizes_;
+};
+
+TEST_P(FullDiskTest, WhatWasAcknowledgedStaysAndUnlinkGivesSpaceBack) {
+  Fill("v");
+  ASSERT_GT(acknowledged_.size(), 10U);
+  ExpectAllThere();
+  // Half of it goes.
+  size_t i = 0;
+  uint64_t bytes = 0;
+  for (auto file = acknowledged_.begin(); file != acknowledged_.end();) {
+    if (++i % 2 == 0) {
+      ++file;
+      continue;
+    }
+    ASSERT_EQ(::unlink(file->first.c_str()), 0) << strerrorname_np(errno);
+    bytes += sizes_[file->first];
+    file = acknowledged_.erase(file);
+  }
+  WaitForSpace(bytes * 9 / 10);
+  ExpectAllThere();
+  EXPECT_EQ(WriteFile(In("v/again"), Content(1, 1 << 20), true), 0);
+}
+
+TEST_P(FullDiskTest, RemovingAVolumeGivesSpaceBack) {
+  Fill("ballast");
+  EXPECT_EQ(WriteFile(In("v/small"), std::string(1 << 20, 'x'), true), ENOSPC);
+  const RunResult rm = SmallDisk::PxFs({"rm", "--now", In("ballast")});
+  ASSERT_EQ(rm.exit_code, 0) << rm.output;
+  acknowledged_.clear();
+  WaitForSpace(uint64_t{150} << 20);
+  EXPECT_EQ(WriteFile(In("v/again"), Content(1, 1 << 20), true), 0);
+}
+
+TEST_P(FullDiskTest, TheTrashMakesRoom) {
+  Fill("ballast");
+  const RunResult rm = SmallDisk::PxFs({"rm", In("ballast")});
+  ASSERT_EQ(rm.exit_code, 0) << rm.output;
+  WaitForSpace(uint64_t{150} << 20);
+}
+
+// Names, directories and attributes need no data blocks of their own: they go on until metadata has
+// no room, and then deleting still works.
+TEST_P(FullDiskTest, DeletingWorksHoweverMuchMetadataWasMade) {
+  Fill("ballast");
+  int error = 0;
+  size_t made = 0;
+  const std::string value(900, 'v');
+  for (; made < 60'000 && error == 0; ++made) {
+    const std::string path = In("v/d" + std::to_string(made));
+    error = ::mkdir(path.c_str(), 0755) == 0 ? 0 : errno;
+  }
+  EXPECT_TRUE(error == 0 || error == ENOSPC) << strerrorname_np(error);
+  const RunResult rm = SmallDisk::PxFs({"rm", "--now", In("ballast")});
+  ASSERT_EQ(rm.exit_code, 0) << rm.output << disk_->Log();
+  acknowledged_.clear();
+  WaitForSpace(uint64_t{120} << 20);
+  for (size_t i = 0; i < std::min<size_t>(made, 1000); ++i) {
+    ASSERT_EQ(::rmdir(In("v/d" + std::to_string(i)).c_str()), 0) << i << strerrorname_np(errno);
+  }
+}
+
+TEST_P(FullDiskTest, AFullStoreMountsAgainAfterAKill) {
+  Fill("v");
+  disk_->KillDaemon();
+  const Status mounted = disk_->Mount(GetParam().options);
+  ASSERT_TRUE(mounted) << mounted.error().ToString() << disk_->Log();
+  ExpectAllThere();
+  ASSERT_EQ(::unlink(acknowledged_.begin()->first.c_str()), 0);
+  acknowledged_.erase(acknowledged_.begin());
+  ASSERT_TRUE(disk_->Unmount());
+  ASSERT_TRUE(disk_->Mount(GetParam().options)) << disk_->Log();
+  ExpectAllThere();
+}
+
+// As after an error of the disk, or a power cut: what was not flushed is gone, nothing can be
+// written any more.
+TEST_P(FullDiskTest, ADiskThatStopsGivesErrorsAndKeepsWhatWasSynced) {
+  for (size_t i = 0; i < 20; ++i) {
+    const std::string path = In("v/f" + std::to_string(i));
+    ASSERT_EQ(WriteFile(path, Content(i, 50'000), /*sync=*/i < 10), 0);
+    if (i < 10) acknowledged_[path] = i;
+    sizes_[path] = 50'000;
+  }
+  disk_->StopDisk();
+  const int error = WriteFile(In("v/g"), Content(1, 100'000), true);
+  EXPECT_TRUE(error == EIO || error == EROFS || error == ENOSPC) << strerrorname_np(error);
+  disk_->KillDaemon();
+  ASSERT_TRUE(disk_->RestartDisk());
+  ASSERT_TRUE(disk_->Mount(GetParam().options)) << disk_->Log();
+  ExpectAllThere();
+  EXPECT_EQ(WriteFile(In("v/g2"), Content(1, 100'000), true), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(OnDisk, FullDiskTest,
+                         ::testing::Values(DiskKind{"ext4", "passthrough"},
+                                           DiskKind{"ext4", "nopassthrough"},
+                                           DiskKind{"xfs", "passthrough"}),
+                         [](const auto& kind) {
+                           return std::string(kind.param.type) + "_" + kind.param.options;
+                         });
+
+}  // namespace
+}  // namespace px::testing
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
