@@ -36,12 +36,6 @@ tl::unexpected<Failure> RefuseBusy(catalog::Catalog& catalog, const Experiment& 
                 "px-launch experiment -xp " + std::to_string(user.number) + " stop");
 }
 
-Done CheckNotInUse(catalog::Catalog& catalog, const Experiment& source) {
-  PXL_ASSIGN(const auto users, catalog.UnfinishedWithRoot(source.root));
-  if (users.empty()) return {};
-  return RefuseBusy(catalog, source, users.front());
-}
-
 std::string What(const Experiment& source, const CloneOptions& options) {
   return "cannot " + Verb(options.strategy) + " experiment " + std::to_string(source.number);
 }
@@ -115,33 +109,34 @@ Done CheckCheckpoint(Context& context, const Experiment& source, const CloneOpti
   return RefuseNothing(source, options, path, static_cast<int64_t>(usage.entries), found);
 }
 
-// The source's raw specification with the overrides merged in, and the list of all overrides so
-// far.
-Done Override(const Experiment& source, const CloneOptions& options, spec::Marks& marks,
-              spec::Json& raw, catalog::NewExperiment& request) {
-  PXL_ASSIGN(raw, spec::ReadText(source.raw_spec, "experiment.json"));
-  request.overrides = source.overrides;
-  if (options.files.empty()) return {};
-  PXL_ASSIGN(const spec::Json override, ReadSpecFiles(options.files, marks));
+// The merged override files, checked; an empty mapping if there are none.
+Outcome<spec::Json> ReadOverride(const Experiment& source, const CloneOptions& options,
+                                 spec::Marks& marks) {
+  if (options.files.empty()) return spec::Json::object();
+  PXL_ASSIGN(const spec::Json raw, spec::ReadText(source.raw_spec, "experiment.json"));
+  PXL_ASSIGN(spec::Json override, ReadSpecFiles(options.files, marks));
   const auto kind = spec::ParseKind(raw.value("kind", "experiment"));
   const auto problems = spec::Validate(override, {.marks = &marks, .override_of = kind});
   if (!problems.empty()) PXL_TRY(Status(Forward(spec::ToError(problems))));
-  raw = spec::Merge(raw, override);
-  spec::Json all = spec::Json::parse(source.overrides, nullptr, /*allow_exceptions=*/false);
-  if (!all.is_array()) all = spec::Json::array();
-  all.push_back(override);
-  request.overrides = Dump(all);
-  return {};
+  return override;
 }
 
-}  // namespace
+// All overrides so far, with this one.
+std::string AddOverride(const std::string& earlier, const spec::Json& override) {
+  if (override.empty()) return earlier;
+  spec::Json all = spec::Json::parse(earlier, nullptr, /*allow_exceptions=*/false);
+  if (!all.is_array()) all = spec::Json::array();
+  all.push_back(override);
+  return Dump(all);
+}
 
-Outcome<catalog::NewExperiment> MakeClone(Context& context, const Experiment& source,
-                                          const CloneOptions& options) {
+Outcome<catalog::NewExperiment> Make(Context& context, const Experiment& source,
+                                     const CloneOptions& options, const spec::Json& override,
+                                     const spec::Marks& marks) {
   catalog::NewExperiment request;
-  spec::Marks marks;
-  spec::Json raw;
-  PXL_TRY(Override(source, options, marks, raw, request));
+  PXL_ASSIGN(spec::Json raw, spec::ReadText(source.raw_spec, "experiment.json"));
+  raw = spec::Merge(raw, override);
+  request.overrides = AddOverride(source.overrides, override);
   PXL_ASSIGN(const spec::ExperimentSpec rendered, CheckRunnable(raw, marks));
   if (options.strategy != Strategy::kRestart) PXL_TRY(CheckHasOutputs(context, source, options));
   PXL_TRY(CheckCheckpoint(context, source, options));
@@ -162,11 +157,26 @@ Outcome<catalog::NewExperiment> MakeClone(Context& context, const Experiment& so
   return request;
 }
 
+}  // namespace
+
+Done CheckNotInUse(catalog::Catalog& catalog, const Experiment& source) {
+  PXL_ASSIGN(const auto users, catalog.UnfinishedWithRoot(source.root));
+  if (users.empty()) return {};
+  return RefuseBusy(catalog, source, users.front());
+}
+
+Outcome<catalog::NewExperiment> MakeClone(Context& context, const Experiment& source,
+                                          const CloneOptions& options, const spec::Json& override) {
+  return Make(context, source, options, override, {});
+}
+
 Outcome<Experiment> Clone(Context& context, const Experiment& source, const CloneOptions& options) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   const bool resume = options.strategy == Strategy::kResume;
   if (resume) PXL_TRY(CheckNotInUse(*catalog, source));
-  PXL_ASSIGN(catalog::NewExperiment request, MakeClone(context, source, options));
+  spec::Marks marks;
+  PXL_ASSIGN(const spec::Json override, ReadOverride(source, options, marks));
+  PXL_ASSIGN(catalog::NewExperiment request, Make(context, source, options, override, marks));
   request.owner = Self();
   if (options.upload) {
     PXL_ASSIGN(const catalog::Project project, catalog->GetProject(source.project));

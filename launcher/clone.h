@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "launcher/context.h"
+#include "launcher/spec/spec.h"
 
 namespace px::launcher {
 
@@ -25,8 +26,11 @@ Outcome<catalog::Experiment> Clone(Context& context, const catalog::Experiment& 
                                    const CloneOptions& options);
 
 // The request that Clone launches, checked in the same way, for whoever starts it later: without an
-// owner and without code of its own.
+// owner and with the source's code. `override` is merged into the source's specification.
 Outcome<catalog::NewExperiment> MakeClone(Context& context, const catalog::Experiment& source,
-                                          const CloneOptions& options);
+                                          const CloneOptions& options, const spec::Json& override);
+
+// Refused if an unfinished experiment uses the outputs of `source`.
+Done CheckNotInUse(catalog::Catalog& catalog, const catalog::Experiment& source);
 
 }  // namespace px::launcher

@@ -3,6 +3,7 @@
 
 #include "launcher/describe.h"
 #include "launcher/erase.h"
+#include "launcher/group_clone.h"
 #include "launcher/local_cache.h"
 #include "launcher/session.h"
 #include "launcher/stop.h"
@@ -108,6 +109,38 @@ Done Statuses(Context& context, const Session& session) {
   return {};
 }
 
+std::string Count(int64_t number, const std::string& what, const std::string& list) {
+  if (number == 0) return list;
+  return list + (list.empty() ? "" : ", ") + std::to_string(number) + " " + what;
+}
+
+Done CloneIt(Context& context, const Session& session, CloneOptions options) {
+  PXL_ASSIGN(const Group source, ResolveGroup(context, session));
+  PXL_ASSIGN(const GroupCloneResult result, CloneGroup(context, source, options));
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  PXL_ASSIGN(const catalog::Project project, catalog->GetProject(source.project));
+  if (options.strategy == catalog::Strategy::kResume) WriteCachedGroup(project, result.group);
+  if (session.json) {
+    spec::Json json = GroupJson(result.group);
+    json["resumed"] = result.resumed;
+    json["copied"] = result.copied;
+    json["fresh"] = result.fresh;
+    json["kept"] = result.kept;
+    context.out() << json.dump(2) << '\n';
+    return {};
+  }
+  std::string list = Count(result.resumed, "resumed", "");
+  list = Count(result.copied, "copied", list);
+  list = Count(result.fresh, "from the beginning", list);
+  list = Count(result.kept, "had succeeded", list);
+  const char* verb = options.strategy == catalog::Strategy::kResume    ? "resumed"
+                     : options.strategy == catalog::Strategy::kRestart ? "restarted"
+                                                                       : "copied";
+  context.out() << "Experiment group was " << verb << " with id " << result.group.number << ": "
+                << list << '\n';
+  return {};
+}
+
 Done StopAll(Context& context, const Group& group, bool pending_only) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   // On record first: the scheduler starts no more of them.
@@ -175,6 +208,35 @@ Done Delete(Context& context, const Session& session, const Options& options) {
 
 }  // namespace
 
+namespace {
+
+void AddClones(CLI::App& group, Session& session) {
+  auto resume = std::make_shared<CloneOptions>();
+  resume->strategy = catalog::Strategy::kResume;
+  CLI::App* command =
+      AddCommand(group, session, "resume", "Go on with those that did not succeed, as a new group.",
+                 [resume](Context& context, Session& s) { return CloneIt(context, s, *resume); });
+  AddFiles(*command, resume->files, "Overrides its polyaxonfile.");
+  command->add_flag("-u,--upload", resume->upload, "Run the working directory's code.");
+  command->add_flag("--allow-fresh", resume->allow_fresh,
+                    "In the same outputs, even where there is no whole checkpoint.");
+  command->add_flag("--restore-checkpoint", resume->restore_checkpoint,
+                    "Put back the last whole version of files whose last write never ended.");
+  auto restart = std::make_shared<CloneOptions>();
+  auto copy = std::make_shared<bool>(false);
+  command = AddCommand(group, session, "restart", "Run all of it again, as a new group.",
+                       [restart, copy](Context& context, Session& s) {
+                         restart->strategy =
+                             *copy ? catalog::Strategy::kCopy : catalog::Strategy::kRestart;
+                         return CloneIt(context, s, *restart);
+                       });
+  command->add_flag("-c,--copy", *copy, "Each begins with a copy of its outputs.");
+  AddFiles(*command, restart->files, "Overrides its polyaxonfile.");
+  command->add_flag("-u,--upload", restart->upload, "Run the working directory's code.");
+}
+
+}  // namespace
+
 void AddGroup(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   const auto with = [options](Done (*function)(Context&, const Session&, const Options&)) {
@@ -197,6 +259,7 @@ void AddGroup(CLI::App& app, Session& session) {
   update->add_option("--name", options->name, "The new name.");
   update->add_option("--description", options->description, "The new description.");
   update->add_option("--tags", options->tags, "The new tags, comma separated.");
+  AddClones(*group, session);
   AddYes(*AddCommand(*group, session, "delete", "Stop and remove it with its experiments.",
                      with(Delete)),
          options->yes);

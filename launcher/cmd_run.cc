@@ -1,7 +1,9 @@
 // px-launch run -f FILE
 #include <memory>
+#include <random>
 
 #include "launcher/describe.h"
+#include "launcher/group_members.h"
 #include "launcher/group_scheduler.h"
 #include "launcher/launch.h"
 #include "launcher/local_cache.h"
@@ -23,20 +25,6 @@ struct Options {
   bool upload = false;
   bool logs = false;
 };
-
-std::string AlgorithmName(spec::Algorithm algorithm) {
-  switch (algorithm) {
-    case spec::Algorithm::kGrid:
-      return "grid";
-    case spec::Algorithm::kRandom:
-      return "random";
-    case spec::Algorithm::kHyperband:
-      return "hyperband";
-    case spec::Algorithm::kBo:
-      return "bo";
-  }
-  return "";
-}
 
 // The code to run: the working directory if it is the project's, or was asked for; else the
 // project's newest snapshot.
@@ -97,31 +85,22 @@ Done RunExperiment(Context& context, const Session& session, const Options& opti
   return {};
 }
 
-Outcome<std::vector<catalog::NewExperiment>> MakeMembers(Context& context,
-                                                         const spec::GroupSpec& group,
-                                                         const spec::Json& raw,
-                                                         const spec::Marks& marks,
-                                                         const Options& options) {
-  PXL_ASSIGN(const std::vector<spec::Json> suggestions, Suggestions(group));
-  std::vector<catalog::NewExperiment> members;
-  for (const spec::Json& suggestion : suggestions) {
-    const spec::Json member = spec::MemberSpec(raw, suggestion);
-    PXL_ASSIGN(const spec::ExperimentSpec rendered, CheckRunnable(member, marks));
-    catalog::NewExperiment request;
-    request.user = context.config().user;
-    request.tags = group.tags;
-    request.raw_spec = Dump(member);
-    request.ttl_s = options.ttl_s;
-    ApplySpec(rendered, request);
-    members.push_back(std::move(request));
-  }
-  return members;
+// Of everything random in a group that says no seed itself: kept with the group.
+int64_t RandomSeed() {
+  std::random_device device;
+  return static_cast<int64_t>(device());
 }
 
 Done RunGroup(Context& context, const Session& session, const Options& options,
               const spec::Json& raw, const spec::Marks& marks) {
   PXL_ASSIGN(const spec::GroupSpec group, spec::ParseGroup(raw, {.marks = &marks}));
-  PXL_ASSIGN(auto members, MakeMembers(context, group, raw, marks, options));
+  const int64_t seed = RandomSeed();
+  const MemberDefaults defaults{.user = context.config().user,
+                                .tags = group.tags,
+                                .code_snapshot = {},
+                                .ttl_s = options.ttl_s};
+  PXL_ASSIGN(auto members, MakeMembers(context, group, raw, marks,
+                                       Propose(group, static_cast<uint64_t>(seed), {}), defaults));
   PXL_ASSIGN(const catalog::Project project, ResolveProject(context, session));
   PXL_TRY(Reconcile(context));
   if (!session.json) {
@@ -144,6 +123,7 @@ Done RunGroup(Context& context, const Session& session, const Options& options,
   request.raw_spec = Dump(raw);
   request.algorithm = AlgorithmName(group.algorithm);
   request.concurrency = group.concurrency;
+  request.seed = seed;
   request.owner = Self();
   PXL_ASSIGN(request.code_snapshot, ChooseCode(context, project, options.upload));
   for (auto& member : members) member.code_snapshot = request.code_snapshot;

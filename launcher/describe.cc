@@ -70,6 +70,7 @@ Json ExperimentJson(const Experiment& e, const Layout& layout) {
             {"started_at", TimeJson(e.started_at)},
             {"finished_at", TimeJson(e.finished_at)}};
   if (e.group_number != 0) json["group"] = e.group_number;
+  if (!e.plan.empty()) json["plan"] = Json::parse(e.plan, nullptr, /*allow_exceptions=*/false);
   if (!e.code_snapshot.empty()) json["code"] = e.code_snapshot;
   if (e.is_clone()) {
     json["strategy"] = StrategyName(e.strategy);
@@ -90,18 +91,25 @@ Json ExperimentJson(const Experiment& e, const Layout& layout) {
 }
 
 Json GroupJson(const catalog::Group& group) {
-  return {{"id", group.number},
-          {"uuid", group.uuid},
-          {"user", group.user},
-          {"name", group.name},
-          {"description", group.description},
-          {"tags", group.tags},
-          {"algorithm", group.algorithm},
-          {"concurrency", group.concurrency},
-          {"status", StateName(group.state)},
-          {"created_at", TimeJson(group.created_at)},
-          {"started_at", TimeJson(group.started_at)},
-          {"finished_at", TimeJson(group.finished_at)}};
+  Json json{{"id", group.number},
+            {"uuid", group.uuid},
+            {"user", group.user},
+            {"name", group.name},
+            {"description", group.description},
+            {"tags", group.tags},
+            {"algorithm", group.algorithm},
+            {"concurrency", group.concurrency},
+            {"status", StateName(group.state)},
+            {"created_at", TimeJson(group.created_at)},
+            {"started_at", TimeJson(group.started_at)},
+            {"finished_at", TimeJson(group.finished_at)},
+            {"strategy", nullptr},
+            {"original", nullptr}};
+  if (group.strategy != catalog::Strategy::kNone) {
+    json["strategy"] = StrategyName(group.strategy);
+    json["original"] = group.original_number;
+  }
+  return json;
 }
 
 Json RunJson(const catalog::Run& run) {

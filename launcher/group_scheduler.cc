@@ -4,11 +4,12 @@
 #include <sys/prctl.h>
 
 #include <chrono>
-#include <random>
 #include <thread>
 
 #include "base/log.h"
+#include "launcher/early_stopping.h"
 #include "launcher/files.h"
+#include "launcher/group_members.h"
 #include "launcher/launch.h"
 #include "launcher/process.h"
 #include "launcher/reconcile.h"
@@ -33,26 +34,21 @@ class Scheduler {
     while (true) {
       PXL_TRY(Reconcile(context_));
       PXL_ASSIGN(group_, catalog_.GetGroup(group_.id));
-      PXL_ASSIGN(const std::vector<Experiment> members, Members());
-      PXL_ASSIGN(const bool enough, EarlyStop(members));
-      const bool stop = enough || group_.stop_requested_at != 0;
+      PXL_ASSIGN(const std::vector<Experiment> members, OwnMembers(catalog_, group_));
+      if (early_.empty()) PXL_TRY(EarlyStop(members));
+      const bool stop = !early_.empty() || group_.stop_requested_at != 0;
       PXL_ASSIGN(const bool left, Step(members, stop));
-      if (!left) return Finish(members, stop);
+      bool grown = false;
+      if (!stop) {
+        PXL_ASSIGN(grown, Grow(members));
+      }
+      if (!left && !grown) return Finish(members);
       constexpr auto kPause = std::chrono::milliseconds(200);
       std::this_thread::sleep_for(kPause);
     }
   }
 
  private:
-  // Those the group began with, oldest first; later clones of them look after themselves.
-  Outcome<std::vector<Experiment>> Members() {
-    PXL_ASSIGN(std::vector<Experiment> members,
-               catalog_.ListExperiments(
-                   {.project = group_.project, .independent_only = false, .group = group_.id}));
-    std::erase_if(members, [](const Experiment& member) { return member.is_clone(); });
-    return std::vector<Experiment>(members.rbegin(), members.rend());
-  }
-
   // Starts or stops what is due; true while something is unfinished.
   Outcome<bool> Step(const std::vector<Experiment>& members, bool stop) {
     int64_t active = 0;
@@ -84,32 +80,65 @@ class Scheduler {
     return {};
   }
 
-  // True if a metric of one of them says that the group has found what it looked for.
-  Outcome<bool> EarlyStop(const std::vector<Experiment>& members) {
-    if (spec_.early_stopping.empty()) return false;
-    for (const Experiment& member : members) {
-      PXL_ASSIGN(const auto metrics, catalog_.LastMetrics(member.id));
-      for (const auto& point : metrics) {
-        for (const spec::EarlyStopping& rule : spec_.early_stopping) {
-          if (rule.metric.name != point.name) continue;
-          const bool reached =
-              rule.metric.maximize ? point.value >= rule.value : point.value <= rule.value;
-          if (!reached) continue;
-          if (rule.policy == "all") return true;
-          if (!catalog::IsDone(member.state)) PXL_TRY(RequestStop(context_, member));
-        }
-      }
-    }
-    return false;
+  // What the search wants next becomes members; true if there is any. A promotion whose original is
+  // in use by somebody else's resume has to wait.
+  Outcome<bool> Grow(const std::vector<Experiment>& members) {
+    PXL_ASSIGN(const auto known, SearchMembers(catalog_, group_, SearchMetric(spec_)));
+    const auto proposals = Propose(spec_, static_cast<uint64_t>(group_.seed), known);
+    if (proposals.empty()) return false;
+    PXL_ASSIGN(const auto requests,
+               MakeMembers(context_, spec_, spec_.raw, {}, proposals,
+                           {.user = group_.user,
+                            .tags = group_.tags,
+                            .code_snapshot = group_.code_snapshot,
+                            .ttl_s = members.empty() ? 0 : members.front().ttl_s}));
+    const auto added = catalog_.AddMembers(Self(), group_.id, requests);
+    if (!added && added.error().code() != EBUSY) PXL_TRY(added);
+    return true;
   }
 
-  Done Finish(const std::vector<Experiment>& members, bool stopped) {
+  Outcome<Curve> CurveOf(const Experiment& member, const std::string& metric) {
+    Curve curve;
+    curve.running = !catalog::IsDone(member.state) && member.owner.pid != 0;
+    PXL_ASSIGN(const auto points, catalog_.Metrics(member.id));
+    for (const auto& point : points) {
+      if (point.name == metric) curve.values.push_back(point.value);
+    }
+    return curve;
+  }
+
+  // Stops the members that a rule gives up, and notes why the whole group is to end, if it is.
+  Done EarlyStop(const std::vector<Experiment>& members) {
+    for (const spec::EarlyStopping& rule : spec_.early_stopping) {
+      std::vector<Curve> curves;
+      for (const Experiment& member : members) {
+        PXL_ASSIGN(Curve curve, CurveOf(member, rule.metric.name));
+        curves.push_back(std::move(curve));
+      }
+      std::vector<size_t> give_up = WorstToStop(rule, curves);
+      for (size_t i = 0; i < members.size(); ++i) {
+        if (!HasReached(rule, curves[i])) continue;
+        if (rule.policy == "experiment" && curves[i].running) give_up.push_back(i);
+        if (rule.policy != "all") continue;
+        early_ = "; early stopping: " + rule.metric.name + " of experiment " +
+                 std::to_string(members[i].number) + " reached its goal";
+        return {};
+      }
+      for (const size_t i : give_up) {
+        if (members[i].stop_requested_at == 0) PXL_TRY(RequestStop(context_, members[i]));
+      }
+    }
+    return {};
+  }
+
+  Done Finish(const std::vector<Experiment>& members) {
     size_t succeeded = 0;
     for (const Experiment& member : members) succeeded += member.state == State::kSucceeded ? 1 : 0;
     const std::string message = std::to_string(succeeded) + " of " +
-                                std::to_string(members.size()) + " experiments succeeded";
-    State state = succeeded == 0 && !members.empty() ? State::kFailed : State::kSucceeded;
-    if (stopped && group_.stop_requested_at != 0) state = State::kStopped;
+                                std::to_string(members.size()) + " experiments succeeded" + early_;
+    State state =
+        succeeded == 0 && !members.empty() && early_.empty() ? State::kFailed : State::kSucceeded;
+    if (group_.stop_requested_at != 0) state = State::kStopped;
     PXL_TRY(catalog_.SetGroupState(group_.id, state, message));
     return {};
   }
@@ -118,6 +147,7 @@ class Scheduler {
   catalog::Catalog& catalog_;
   catalog::Group group_;
   spec::GroupSpec spec_;
+  std::string early_;  // why the group ends early, for its last status
 };
 
 Done Schedule(Context& context, catalog::Catalog& catalog, const catalog::Group& group) {
@@ -172,28 +202,6 @@ int ScheduleGroup(Context& context, catalog::GroupId id, int64_t starter_pid,
   const Status failed = (*catalog)->SetGroupState(id, State::kFailed, done.error().message);
   if (!failed) LogError("{}", failed.error().ToString());
   return 1;
-}
-
-Outcome<std::vector<spec::Json>> Suggestions(const spec::GroupSpec& group) {
-  switch (group.algorithm) {
-    case spec::Algorithm::kGrid: {
-      std::vector<spec::Json> all = spec::Grid(group);
-      if (group.n_experiments && static_cast<size_t>(*group.n_experiments) < all.size()) {
-        all.resize(static_cast<size_t>(*group.n_experiments));
-      }
-      return all;
-    }
-    case spec::Algorithm::kRandom: {
-      std::random_device device;
-      spec::Rng rng = spec::MakeRng(group, device());
-      return spec::RandomSearch(group, rng);
-    }
-    case spec::Algorithm::kHyperband:
-    case spec::Algorithm::kBo:
-      break;
-  }
-  return Refuse(ExitCode::kFailed, "hyperband and bo groups cannot be run yet",
-                "use grid_search or random_search");
 }
 
 }  // namespace px::launcher

@@ -1,5 +1,5 @@
 // The scheduler of a group: one process that starts the group's experiments, so many at a time,
-// until all have ended.
+// asks its search for more (search.h), and ends when all have ended and no more are wanted.
 //
 // All it knows is in the catalog, so it may be killed and started again at any moment (reconcile.h
 // does so).
@@ -16,8 +16,5 @@ Done StartScheduler(Context& context, const catalog::Group& group);
 // The scheduler's whole life; the exit code.
 int ScheduleGroup(Context& context, catalog::GroupId id, int64_t starter_pid,
                   int64_t starter_ticks);
-
-// What a group's algorithm wants to try. Refuses algorithms that need results to go on.
-Outcome<std::vector<spec::Json>> Suggestions(const spec::GroupSpec& group);
 
 }  // namespace px::launcher

@@ -30,7 +30,9 @@ Outcome<catalog::Inherited> PrepareResume(OutputsFs& outputs, const Experiment& 
                                           const std::string& own, const std::string& used) {
   catalog::Inherited inherited;
   inherited.snapshot = SnapshotBefore(experiment.number, 1);
-  PXL_TRY(outputs.Snapshot(used, inherited.snapshot));
+  const Status kept = outputs.Snapshot(used, inherited.snapshot);
+  // A member of a group whose scheduler was killed just here: nothing has run since it was taken.
+  if (!kept && kept.error().code() != EEXIST) PXL_TRY(kept);
   if (!experiment.resume_from.empty()) PXL_TRY(GoBack(outputs, used, experiment.resume_from));
   if (experiment.restore_checkpoint) {
     PXL_ASSIGN(inherited.restored, PutBackTorn(outputs, used));

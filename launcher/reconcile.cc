@@ -41,7 +41,8 @@ std::string WhyDead(const Experiment& experiment, const std::vector<catalog::Run
 // A scheduler died while it was starting a member: nothing ran, so it goes back into the queue.
 Outcome<bool> Requeue(Context& context, catalog::Catalog& catalog, const Experiment& experiment,
                       const std::vector<catalog::Run>& runs) {
-  if (!experiment.group || experiment.is_clone() || !runs.empty()) return false;
+  const bool planned = !experiment.plan.empty() || !experiment.is_clone();
+  if (!experiment.group || !planned || !runs.empty()) return false;
   if (experiment.state != State::kCreated || experiment.stop_requested_at != 0) return false;
   PXL_ASSIGN(const catalog::Group group, catalog.GetGroup(experiment.group));
   if (catalog::IsDone(group.state)) return false;

@@ -17,6 +17,7 @@ px_test(launcher_unit_test launcher
   launcher/args_test.cc
   launcher/console_log_test.cc
   launcher/job_group_test.cc
+  launcher/search_test.cc
   launcher/sync_tree_test.cc
 )
 target_link_libraries(launcher_unit_test PRIVATE px_launcher_testing)
