@@ -293,7 +293,7 @@ class Work {
     for (size_t i = handles_.size(); i-- > 0;) {
       if (handles_[i].volume == volume) CloseHandle(i);
     }
-    Must(fs_->DropVolume(Root(), volume, kRoot), "drop");
+    Must(fs_->DropVolume(Root(), volume, /*trash=*/false, kRoot), "drop");
     std::erase_if(names_, [&](const auto& one) { return VolumeOf(one.first) == volume; });
   }
 
