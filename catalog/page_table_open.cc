@@ -29,8 +29,6 @@ constexpr const char* kSchema = R"sql(
 constexpr const char* kSchema2 = R"sql(
   CREATE TABLE sync_point(id INTEGER PRIMARY KEY, boot TEXT NOT NULL, salts INTEGER NOT NULL,
                           frames INTEGER NOT NULL);
-  CREATE TABLE seal(object INTEGER PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
-                    hash BLOB NOT NULL);
 )sql";
 
 constexpr int kApplicationId = 0x70786d74;

@@ -4,6 +4,10 @@ if(TARGET px_fs)
   target_link_libraries(power_cut PRIVATE px_fs px_base)
   add_test(NAME power_cut COMMAND power_cut --seed=1 --rounds=12)
   set_tests_properties(power_cut PROPERTIES LABELS crash TIMEOUT 300)
+  add_executable(damage_corpus fuzz/damage_corpus.cc)
+  target_link_libraries(damage_corpus PRIVATE px_fs px_base)
+  add_test(NAME damage_corpus COMMAND damage_corpus --seed=1 --stores=150)
+  set_tests_properties(damage_corpus PROPERTIES LABELS crash TIMEOUT 600)
 endif()
 
 # On small disks of their own.

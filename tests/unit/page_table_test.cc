@@ -350,7 +350,7 @@ TEST_F(SyncPointTest, AnOlderFormatIsMigrated) {
   Put(1, 'a');
   table_.reset();
   ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000)
-                  ->Execute("DROP TABLE sync_point; DROP TABLE seal; PRAGMA user_version = 1"));
+                  ->Execute("DROP TABLE sync_point; PRAGMA user_version = 1"));
   Open();
   Page page;
   ASSERT_TRUE(table_->Load(NodeId{1}, page));
