@@ -50,6 +50,7 @@ add_executable(clone_mount_test
   mount/clone_test.cc
   mount/shared_file_test.cc
   mount/snapshot_test.cc
+  mount/bad_ioctl_test.cc
   mount/trash_test.cc
   mount/volume_fixture.cc
 )
