@@ -82,6 +82,9 @@ inline constexpr uint32_t kInodeHasXattrs = 1;
 inline constexpr uint32_t kInodeHasAccessAcl = 2;
 inline constexpr uint32_t kInodeHasDefaultAcl = 4;
 inline constexpr uint32_t kInodeHasVersions = 8;
+// With versions: the present content is complete all the same, and worth keeping when it is
+// replaced.
+inline constexpr uint32_t kInodeComplete = 16;
 
 // Bytes: 0 ino (8), 8 volume (4), 12 type (DT_*), 13 zero (3). A child volume: type DT_DIR, volume
 // not 0 and ino 1.

@@ -408,6 +408,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
       item.base = 0;
       item.content = cow::ContentKind::kWhole;
     }
+    item.flags &= ~cow::kInodeComplete;
     item.size = 0;
     item.blocks = 0;
     item.mtime = item.ctime = Now();
@@ -446,7 +447,8 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
     return {};
   }));
-  if (changed || ends_whole) {
+  const bool completes = end_live && open.replacing && !open.unclean;
+  if (changed || ends_whole || completes) {
     {
       const ReaderLock io(open.io);
       objects_->unsynced()->Add(open.object);
@@ -454,6 +456,9 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
       const struct stat attr = Attr(open.node, item);
+      if (completes && (item.flags & cow::kInodeHasVersions) != 0) {
+        item.flags |= cow::kInodeComplete;
+      }
       if (ends_whole) {
         PX_TRY(EraseRuns(txn, open.node, 0, ~uint64_t{0}));
         item.content = cow::ContentKind::kWhole;

@@ -82,6 +82,10 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
         if (S_ISREG(source_item.mode) &&
             (table_.Find(source_node) || objects_->unsynced()->Has(content))) {
           PX_TRY(KeepVersion(txn, source_node, target_item, kKeepRenamed, &source_item));
+          const bool closed = table_.Find(source_node) == nullptr;
+          if (closed && (source_item.flags & cow::kInodeHasVersions) != 0) {
+            source_item.flags |= cow::kInodeComplete;
+          }
           PX_TRY(SaveInode(txn, source_node, source_item));
           if ((source_item.flags & cow::kInodeHasVersions) != 0) {
             settle.emplace(source_node, cow::ObjectId{source_item.object});

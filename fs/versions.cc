@@ -43,9 +43,12 @@ Result<std::vector<KeptVersion>> LoadVersions(cow::Reader& reader, NodeKey node)
 // `node`.
 Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem& old,
                                uint64_t at_least, cow::InodeItem* item) {
-  // With a version there already, the present content never became complete: the older one is the
-  // good one.
-  if ((old.flags & cow::kInodeHasVersions) != 0 && old.object == item->object) return {};
+  // With a version there already and not marked as complete, the present content never was: the
+  // older one is the good one.
+  const bool torn =
+      (old.flags & cow::kInodeHasVersions) != 0 && (old.flags & cow::kInodeComplete) == 0;
+  item->flags &= ~cow::kInodeComplete;
+  if (torn && old.object == item->object) return {};
   if (old.content != cow::ContentKind::kWhole || old.size < at_least || old.object == 0) return {};
   cow::VersionItem version;
   version.object = old.object;
@@ -64,7 +67,7 @@ Status Filesystem::EraseVersions(cow::Txn& txn, NodeKey node, cow::InodeItem* it
   for (const KeptVersion& version : versions) {
     PX_TRY(txn.Erase(node.volume, cow::VersionKey(node.ino, version.seq)));
   }
-  item->flags &= ~cow::kInodeHasVersions;
+  item->flags &= ~(cow::kInodeHasVersions | cow::kInodeComplete);
   return {};
 }
 
@@ -183,6 +186,7 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     item.size = wanted->item.size;
     item.mtime = wanted->item.mtime;
     item.content = wanted->item.content;
+    item.flags |= cow::kInodeComplete;
     item.ctime = Now();
     PX_TRY(SaveInode(txn, node, item));
     return txn.Erase(node.volume, cow::VersionKey(node.ino, wanted->seq));

@@ -52,6 +52,7 @@ add_executable(clone_mount_test
   mount/snapshot_test.cc
   mount/bad_ioctl_test.cc
   mount/trash_test.cc
+  mount/versions_test.cc
   mount/volume_fixture.cc
 )
 target_link_libraries(clone_mount_test PRIVATE px_mount_main)

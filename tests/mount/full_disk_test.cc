@@ -197,6 +197,34 @@ INSTANTIATE_TEST_SUITE_P(OnDisk, FullDiskTest,
                            return std::string(kind.param.type) + "_" + kind.param.options;
                          });
 
+class FewInodesTest : public ::testing::Test {};
+
+TEST_F(FewInodesTest, WithoutAnyLeftCreatingIsEnospcAndUnlinkingHelps) {
+  auto disk = SmallDisk::Create("few-inodes", 320);
+  if (!disk) GTEST_SKIP() << disk.error().context();
+  ASSERT_TRUE((*disk)->Mount());
+  const std::string volume = (*disk)->root() + "/v";
+  ASSERT_EQ(CreateVolume(volume), 0);
+  const auto path = [&](size_t number) { return volume + "/f" + std::to_string(number); };
+  size_t made = 0;
+  int error = 0;
+  while (made < 5000 && (error = WriteFile(path(made), Content(made, 100), false)) == 0) ++made;
+  ASSERT_EQ(error, ENOSPC) << strerrorname_np(error) << " after " << made;
+  for (size_t i = 0; i < made; ++i) ASSERT_TRUE(ReadFile(path(i)) == Content(i, 100)) << i;
+  const auto free_before = (*disk)->Space().f_ffree;
+  for (size_t i = 0; i < made; i += 2) ASSERT_EQ(::unlink(path(i).c_str()), 0);
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while ((*disk)->Space().f_ffree < free_before + made / 4) {
+    ASSERT_LT(std::chrono::steady_clock::now(), limit) << (*disk)->Log();
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(WriteFile(path(made + 1), Content(1, 100), true), 0);
+  for (size_t i = 1; i < made; i += 2) ASSERT_TRUE(ReadFile(path(i)) == Content(i, 100)) << i;
+  ASSERT_TRUE((*disk)->Unmount());
+  const RunResult fsck = SmallDisk::PxFs({"fsck", (*disk)->store()});
+  EXPECT_EQ(fsck.exit_code, 0) << fsck.output;
+}
+
 }  // namespace
 }  // namespace px::testing
 

@@ -52,6 +52,8 @@ Result<std::unique_ptr<SmallDisk>> SmallDisk::Create(const std::string& type, ui
   ::mkdir(disk->root_.c_str(), 0755);
   if (type == "xfs") {
     PX_TRY(Command({"mkfs.xfs", "-q", "-m", "reflink=1", image}));
+  } else if (type == "few-inodes") {
+    PX_TRY(Command({"mkfs.ext4", "-q", "-m", "0", "-N", "2000", image}));
   } else {
     PX_TRY(Command({"mkfs.ext4", "-q", "-m", "0", image}));
   }

@@ -18,7 +18,8 @@ namespace px::testing {
 
 class SmallDisk {
  public:
-  // `type`: "ext4" or "xfs". EOPNOTSUPP with the reason if this machine cannot.
+  // `type`: "ext4", "xfs", or "few-inodes": ext4 with about 2000 of them. EOPNOTSUPP with the
+  // reason if this machine cannot.
   static Result<std::unique_ptr<SmallDisk>> Create(const std::string& type, uint64_t megabytes);
   ~SmallDisk();
   SmallDisk(const SmallDisk&) = delete;
