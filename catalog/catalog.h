@@ -30,6 +30,7 @@ struct ExperimentFilter {
   GroupId group;      // only its members
   int64_t limit = 0;  // 0: all
   int64_t offset = 0;
+  bool bookmarked_only = false;
 };
 
 class Catalog {

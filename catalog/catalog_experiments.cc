@@ -71,6 +71,7 @@ std::string FilterSql(const ExperimentFilter& filter) {
   std::string sql = "WHERE e.project_id = ?1 ";
   if (filter.independent_only) sql += "AND e.group_id IS NULL ";
   if (filter.group) sql += "AND e.group_id = ?2 ";
+  if (filter.bookmarked_only) sql += "AND e.bookmarked <> 0 ";
   return sql;
 }
 

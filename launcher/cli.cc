@@ -38,6 +38,8 @@ void AddExperiment(CLI::App& app, Session& session) {
   AddExperimentMetrics(*experiment, session);
   AddExperimentResources(*experiment, session);
   AddExperimentCode(*experiment, session);
+  AddExperimentBookmark(*experiment, session);
+  AddExperimentPrune(*experiment, session);
 }
 
 void Declare(CLI::App& app, Session& session) {
@@ -61,6 +63,8 @@ void Declare(CLI::App& app, Session& session) {
   AddTree(app, session);
   AddCompare(app, session);
   AddGpus(app, session);
+  AddTop(app, session);
+  AddCompletion(app, session, kVersion);
 }
 
 // The deepest sub-command that was understood.

@@ -19,7 +19,7 @@ std::string Verb(Strategy strategy) {
 }
 
 tl::unexpected<Failure> RefuseBusy(catalog::Catalog& catalog, const Experiment& source,
-                                   const Experiment& user) {
+                                   const Experiment& user, const std::string& verb) {
   int64_t pid = user.owner.pid;
   if (const auto runs = catalog.Runs(user.id); runs && !runs->empty() && runs->back().job.pid > 0) {
     pid = runs->back().job.pid;
@@ -31,7 +31,7 @@ tl::unexpected<Failure> RefuseBusy(catalog::Catalog& catalog, const Experiment& 
           ? "experiment " + std::to_string(user.number) + ", which resumed it,"
           : "experiment " + std::to_string(user.number) + ", whose outputs it shares,";
   return Refuse(ExitCode::kBusy,
-                "cannot resume experiment " + std::to_string(source.number) + ": " + who +
+                "cannot " + verb + " experiment " + std::to_string(source.number) + ": " + who +
                     " is still " + std::string(StateName(user.state)) + where,
                 "px-launch experiment -xp " + std::to_string(user.number) + " stop");
 }
@@ -159,10 +159,10 @@ Outcome<catalog::NewExperiment> Make(Context& context, const Experiment& source,
 
 }  // namespace
 
-Done CheckNotInUse(catalog::Catalog& catalog, const Experiment& source) {
+Done CheckNotInUse(catalog::Catalog& catalog, const Experiment& source, const std::string& verb) {
   PXL_ASSIGN(const auto users, catalog.UnfinishedWithRoot(source.root));
   if (users.empty()) return {};
-  return RefuseBusy(catalog, source, users.front());
+  return RefuseBusy(catalog, source, users.front(), verb);
 }
 
 Outcome<catalog::NewExperiment> MakeClone(Context& context, const Experiment& source,

@@ -30,7 +30,8 @@ Outcome<catalog::Experiment> Clone(Context& context, const catalog::Experiment& 
 Outcome<catalog::NewExperiment> MakeClone(Context& context, const catalog::Experiment& source,
                                           const CloneOptions& options, const spec::Json& override);
 
-// Refused if an unfinished experiment uses the outputs of `source`.
-Done CheckNotInUse(catalog::Catalog& catalog, const catalog::Experiment& source);
+// Refused if an unfinished experiment uses the outputs of `source`. `verb` for the message.
+Done CheckNotInUse(catalog::Catalog& catalog, const catalog::Experiment& source,
+                   const std::string& verb = "resume");
 
 }  // namespace px::launcher

@@ -16,7 +16,9 @@ Pairs Values(const Config& config) {
           {"logs", config.logs},
           {"user", config.user},
           {"grace", FormatNumber(config.grace_ms / 1000.0)},
-          {"heartbeat", FormatNumber(config.heartbeat_ms / 1000.0)}};
+          {"heartbeat", FormatNumber(config.heartbeat_ms / 1000.0)},
+          {"log_rotate", std::to_string(config.log_limits.rotate_bytes)},
+          {"log_limit", std::to_string(config.log_limits.total_bytes)}};
 }
 
 Done Print(Context& context, const Session& session, const std::vector<std::string>& keys) {
@@ -58,7 +60,8 @@ void AddConfig(CLI::App& app, Session& session) {
                                context.out() << "Config was updated.\n";
                                return {};
                              });
-  for (const char* key : {"store", "outputs", "logs", "user", "grace", "heartbeat"}) {
+  for (const char* key :
+       {"store", "outputs", "logs", "user", "grace", "heartbeat", "log_rotate", "log_limit"}) {
     set->add_option_function<std::string>(
         std::string("--") + key,
         [changes, key](const std::string& value) { (*changes)[key] = value; },

@@ -55,6 +55,7 @@ Pairs Info(const Experiment& e, const Layout& layout, int64_t now) {
   std::string tags;
   for (const std::string& tag : e.tags) tags += (tags.empty() ? "" : ", ") + tag;
   info.emplace_back("tags", tags);
+  info.emplace_back("bookmarked", e.bookmarked ? "yes" : "");
   std::erase_if(info, [](const auto& pair) { return pair.second.empty(); });
   return info;
 }

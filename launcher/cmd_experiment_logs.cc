@@ -48,7 +48,7 @@ Done PrintNew(Context& context, const Session& session, const Options& options,
 Done Show(Context& context, const Session& session, catalog::Experiment experiment,
           const Options& options) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  ConsoleLogReader reader(context.layout().Log(experiment), context.layout().LogIndex(experiment));
+  ConsoleLogReader reader(context.layout().Console(experiment));
   if (!options.follow) return PrintNew(context, session, options, reader, /*final=*/true);
   auto shown = catalog::State::kRunning;
   auto next_look = std::chrono::steady_clock::now();

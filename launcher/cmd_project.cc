@@ -25,6 +25,7 @@ struct Options {
   bool init = false;
   bool yes = false;
   bool independent = false;
+  bool bookmarked = false;
   int64_t group = 0;
   int64_t page = 1;
 };
@@ -135,6 +136,7 @@ Done Experiments(Context& context, const Session& session, const Options& option
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   catalog::ExperimentFilter filter{
       .project = project.id, .independent_only = options.independent, .group = {}};
+  filter.bookmarked_only = options.bookmarked;
   if (options.group != 0) {
     PXL_ASSIGN(const catalog::Group group, catalog->FindGroup(project.id, options.group));
     filter.group = group.id;
@@ -213,6 +215,7 @@ void AddProject(CLI::App& app, Session& session) {
   CLI::App* experiments =
       AddCommand(*project, session, "experiments", "List its experiments.", with(Experiments));
   experiments->add_flag("-i,--independent", options->independent, "Only those in no group.");
+  experiments->add_flag("--bookmarked", options->bookmarked, "Only those that are bookmarked.");
   experiments->add_option("-g,--group", options->group, "Only those of this group.");
   experiments->add_option("--page", options->page, "Which page.")->check(CLI::PositiveNumber);
   AddCommand(*project, session, "groups", "List its groups.", Groups);

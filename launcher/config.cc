@@ -18,8 +18,8 @@ namespace px::launcher {
 namespace {
 
 using Values = std::map<std::string, std::string>;
-constexpr std::array<const char*, 6> kKeys{"store", "outputs", "logs",
-                                           "user",  "grace",   "heartbeat"};
+constexpr std::array<const char*, 8> kKeys{"store", "outputs",   "logs",       "user",
+                                           "grace", "heartbeat", "log_rotate", "log_limit"};
 
 std::string FromEnvironment(const char* name) {
   const char* value = ::getenv(name);
@@ -42,9 +42,11 @@ Done CheckKey(const std::string& key, const std::string& where) {
   const std::vector<std::string> known(kKeys.begin(), kKeys.end());
   if (std::find(known.begin(), known.end(), key) != known.end()) return {};
   const std::string nearest = spec::NearestName(key, known);
-  return Refuse(ExitCode::kFailed, where + ": unknown key '" + key + "'",
-                nearest.empty() ? "known keys: store, outputs, logs, user, grace, heartbeat"
-                                : "did you mean '" + nearest + "'?");
+  return Refuse(
+      ExitCode::kFailed, where + ": unknown key '" + key + "'",
+      nearest.empty()
+          ? "known keys: store, outputs, logs, user, grace, heartbeat, log_rotate, log_limit"
+          : "did you mean '" + nearest + "'?");
 }
 
 bool IsBlank(const std::string& text) {
@@ -92,6 +94,36 @@ Outcome<int> Milliseconds(const std::string& text, const std::string& key, int f
   return static_cast<int>(seconds * 1000);
 }
 
+// "4096", "100 MiB", "1.5G": powers of 1024, with or without the B.
+Outcome<uint64_t> Size(const std::string& text, const std::string& key) {
+  if (text.empty()) return uint64_t{0};
+  char* end = nullptr;
+  double bytes = std::strtod(text.c_str(), &end);
+  while (*end == ' ') ++end;
+  const std::string unit = end;
+  constexpr std::string_view kUnits = "KMGT";
+  const size_t power = unit.empty() ? std::string_view::npos : kUnits.find(unit[0]);
+  const std::string rest = unit.empty() ? "" : unit.substr(1);
+  const bool plain = unit.empty() || unit == "B";
+  const bool known =
+      power != std::string_view::npos && (rest.empty() || rest == "iB" || rest == "B");
+  for (size_t i = 0; known && i <= power; ++i) bytes *= 1024;
+  if (text[0] < '0' || text[0] > '9' || !(plain || known) || !(bytes >= 0) || bytes > 1e18) {
+    return Refuse(ExitCode::kFailed, "configuration: " + key + " is '" + text + "'",
+                  "give a size, such as 100MiB");
+  }
+  return static_cast<uint64_t>(bytes);
+}
+
+// A limit alone means parts of a quarter of it.
+Outcome<LogLimits> ReadLogLimits(const std::string& rotate, const std::string& limit) {
+  LogLimits limits;
+  PXL_ASSIGN(limits.rotate_bytes, Size(rotate, "log_rotate"));
+  PXL_ASSIGN(limits.total_bytes, Size(limit, "log_limit"));
+  if (limits.rotate_bytes == 0) limits.rotate_bytes = limits.total_bytes / 4;
+  return limits;
+}
+
 }  // namespace
 
 bool IsName(const std::string& name) {
@@ -126,6 +158,8 @@ Outcome<Config> LoadConfig(const Flags& flags) {
              Milliseconds(choose("", "PX_GRACE", "grace", ""), "grace", config.grace_ms));
   PXL_ASSIGN(config.heartbeat_ms, Milliseconds(choose("", "PX_HEARTBEAT", "heartbeat", ""),
                                                "heartbeat", config.heartbeat_ms));
+  PXL_ASSIGN(config.log_limits, ReadLogLimits(choose("", "PX_LOG_ROTATE", "log_rotate", ""),
+                                              choose("", "PX_LOG_LIMIT", "log_limit", "")));
   config.heartbeat_ms = std::max(config.heartbeat_ms, 10);
   if (!IsName(config.user)) {
     return Refuse(
@@ -143,7 +177,9 @@ Environment Config::ToEnvironment() const {
           {"PX_LOGS", logs},
           {"PX_USER", user},
           {"PX_GRACE", std::to_string(grace_ms / 1000.0)},
-          {"PX_HEARTBEAT", std::to_string(heartbeat_ms / 1000.0)}};
+          {"PX_HEARTBEAT", std::to_string(heartbeat_ms / 1000.0)},
+          {"PX_LOG_ROTATE", std::to_string(log_limits.rotate_bytes)},
+          {"PX_LOG_LIMIT", std::to_string(log_limits.total_bytes)}};
 }
 
 Done WriteConfig(const Config& config, const std::map<std::string, std::string>& changes) {
@@ -151,6 +187,7 @@ Done WriteConfig(const Config& config, const std::map<std::string, std::string>&
   for (const auto& [key, value] : changes) {
     PXL_TRY(CheckKey(key, "config"));
     if (key == "grace" || key == "heartbeat") PXL_TRY(Milliseconds(value, key, 0));
+    if (key == "log_rotate" || key == "log_limit") PXL_TRY(Size(value, key));
     if (key == "user" && !value.empty() && !IsName(value)) {
       return Refuse(ExitCode::kFailed, "'" + value + "' is no user name",
                     "use letters, digits, - and _");

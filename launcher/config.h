@@ -8,13 +8,14 @@
 //   PX_USER    the login name      whose experiments
 //
 // The configuration file is $PX_HOME/config.yml, or ~/.config/px/config.yml if that is missing,
-// with the keys `store`, `outputs`, `logs`, `user`, `grace` (seconds between SIGTERM and SIGKILL)
-// and `heartbeat` (seconds).
+// with the keys `store`, `outputs`, `logs`, `user`, `grace` (seconds between SIGTERM and SIGKILL),
+// `heartbeat` (seconds), `log_rotate` and `log_limit` (sizes, "100 MiB").
 #pragma once
 
 #include <map>
 #include <string>
 
+#include "launcher/console_log.h"
 #include "launcher/failure.h"
 #include "launcher/process.h"
 
@@ -35,6 +36,7 @@ struct Config {
   std::string file;  // the configuration file that was read, or would be
   int grace_ms = 10'000;
   int heartbeat_ms = 5'000;
+  LogLimits log_limits;
 
   std::string CatalogPath() const { return store + "/catalog.db"; }
   // What a process started by us needs to come to the same configuration.

@@ -65,6 +65,7 @@ Json ExperimentJson(const Experiment& e, const Layout& layout) {
             {"declarations", DeclarationsOf(e)},
             {"inherited", nullptr},
             {"gpus", e.gpus},
+            {"bookmarked", e.bookmarked},
             {"created_at", TimeJson(e.created_at)},
             {"updated_at", TimeJson(e.updated_at)},
             {"started_at", TimeJson(e.started_at)},

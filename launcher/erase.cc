@@ -52,8 +52,13 @@ Done EraseExperiment(Context& context, const Experiment& experiment, bool with_r
   } else {
     PXL_TRY(DropIfThere(*outputs, layout.OwnOutputs(experiment)));
   }
+  const LogFiles console = layout.Console(experiment);
+  for (const int64_t part : console.PartNumbers()) {
+    PXL_TRY(RemoveFile(console.Part(part)));
+    PXL_TRY(RemoveFile(console.PartIndex(part)));
+  }
   for (const std::string& file :
-       {layout.Log(experiment), layout.LogIndex(experiment), layout.MetricsFile(experiment),
+       {console.log, console.index, layout.MetricsFile(experiment),
         layout.SupervisorLog(experiment), layout.EnvironmentFile(experiment)}) {
     PXL_TRY(RemoveFile(file));
   }

@@ -49,8 +49,10 @@ std::string Layout::Sidecar(const catalog::Experiment& experiment,
          std::to_string(experiment.number) + suffix;
 }
 
-std::string Layout::LogIndex(const catalog::Experiment& experiment) const {
-  return Sidecar(experiment, ".times");
+LogFiles Layout::Console(const catalog::Experiment& experiment) const {
+  return {.log = Log(experiment),
+          .index = Sidecar(experiment, ".times"),
+          .parts = Sidecar(experiment, ".log")};
 }
 
 std::string Layout::MetricsFile(const catalog::Experiment& experiment) const {

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "catalog/catalog_types.h"
+#include "launcher/console_log.h"
 
 namespace px::launcher {
 
@@ -35,7 +36,8 @@ class Layout {
   std::string RunDir(const catalog::Experiment& experiment) const;
 
   std::string Log(const catalog::Experiment& experiment) const;
-  std::string LogIndex(const catalog::Experiment& experiment) const;
+  // The console: Log, its index of times, and the parts it was rotated to.
+  LogFiles Console(const catalog::Experiment& experiment) const;
   std::string MetricsFile(const catalog::Experiment& experiment) const;
   std::string SupervisorLog(const catalog::Experiment& experiment) const;
   std::string EnvironmentFile(const catalog::Experiment& experiment) const;

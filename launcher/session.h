@@ -58,6 +58,9 @@ void AddGroup(CLI::App& app, Session& session);
 void AddTree(CLI::App& app, Session& session);
 void AddCompare(CLI::App& app, Session& session);
 void AddGpus(CLI::App& app, Session& session);
+void AddTop(CLI::App& app, Session& session);
+// `app` must be the program's, and outlive the action.
+void AddCompletion(CLI::App& app, Session& session, const std::string& version);
 void AddExperimentGet(CLI::App& experiment, Session& session);
 void AddExperimentStatuses(CLI::App& experiment, Session& session);
 void AddExperimentLogs(CLI::App& experiment, Session& session);
@@ -69,6 +72,8 @@ void AddExperimentResume(CLI::App& experiment, Session& session);
 void AddExperimentRestart(CLI::App& experiment, Session& session);
 void AddExperimentMetrics(CLI::App& experiment, Session& session);
 void AddExperimentResources(CLI::App& experiment, Session& session);
+void AddExperimentBookmark(CLI::App& experiment, Session& session);
+void AddExperimentPrune(CLI::App& experiment, Session& session);
 void AddExperimentCode(CLI::App& experiment, Session& session);
 
 }  // namespace px::launcher

@@ -69,8 +69,8 @@ class Supervisor {
     PXL_ASSIGN(const bool go, WaitForGpus());
     if (!go) return {};
     PXL_ASSIGN(ConsoleLogWriter log,
-               ConsoleLogWriter::Open(context_.layout().Log(experiment_),
-                                      context_.layout().LogIndex(experiment_), context_.clock()));
+               ConsoleLogWriter::Open(context_.layout().Console(experiment_),
+                                      context_.config().log_limits, context_.clock()));
     while (true) {
       PXL_ASSIGN(const AttemptEnd end, RunOnce(log));
       if (end.verdict == Verdict::kStopped) return FinishWith(end, State::kStopped);

@@ -43,6 +43,9 @@ px_launcher_test(launcher_e2e_test launcher
   launcher/group_test.cc
   launcher/run_test.cc
   launcher/supervisor_test.cc
+  launcher/tools_test.cc
 )
+px_launcher_test(polyaxon_book_test launcher launcher/polyaxon_book_test.cc)
 px_launcher_test(launcher_kill_test launcher launcher/kill_test.cc)
 px_launcher_test(launcher_soak_test long launcher/soak_test.cc)
+px_launcher_test(launcher_log_test long launcher/log_test.cc)

@@ -11,6 +11,8 @@
 #include <sstream>
 #include <thread>
 
+#include "launcher/process.h"
+
 namespace px::testing {
 namespace {
 
@@ -84,6 +86,9 @@ void LauncherTest::TearDown() {
   if (GetParam() == Backend::kMount) {
     RunIn("/", {}, {PX_FS_PROGRAM, "umount", home_ + "/outputs"}, home_);
   }
+  // Supervisors and schedulers write to the home until their last moment.
+  WaitFor("the end of all that this test started",
+          [&] { return launcher::ProcessesWithEnvironment("PX_HOME=" + home_).empty(); });
   if (!HasFailure()) fs::remove_all(home_);
 }
 

@@ -64,7 +64,7 @@ TEST_P(SupervisorTest, AKilledSupervisorIsNoticedAndItsJobEnded) {
   ASSERT_GT(supervisor, 1);
   ASSERT_EQ(::kill(supervisor, SIGKILL), 0);
   WaitFor("the supervisor's death", [&] { return !Lives(supervisor); });
-  EXPECT_EQ(StateOf(1), "failed");
+  EXPECT_EQ(WaitDone(1), "failed");
   EXPECT_EQ(Get(1)["message"], "its supervisor (pid " + std::to_string(supervisor) + ") died");
   EXPECT_FALSE(Lives(deep));
   EXPECT_FALSE(Lives(job));
