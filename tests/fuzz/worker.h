@@ -53,6 +53,7 @@ class Worker {
     std::array<char*, kSides> at{};
     size_t size = 0;
     bool writable = false;
+    UniqueFd oracle;  // the file, for its size
   };
   // Makes one call on one side, whose directory is `root`.
   using Call = std::function<Outcome(size_t side, int root)>;
