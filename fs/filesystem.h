@@ -405,6 +405,7 @@ class Filesystem {
 
   // mapped.cc: a shared mapping made in passthrough belongs to the object file alone; it outlives
   // the release of the file it was made through, and nobody is told of its end.
+  static bool IsOursAlone(int fd);
   void MayBeMapped(NodeKey node, cow::ObjectId object);
   bool StillMapped(NodeKey node);
   bool IsOpenForWriting(NodeKey node, cow::ObjectId object);

@@ -11,6 +11,14 @@
 
 namespace px::fs {
 
+// Nobody but us has the file of our descriptor (open for writing) open or mapped. While it is
+// asked, nobody may be opening it: an open that must not wait would fail.
+bool Filesystem::IsOursAlone(int fd) {
+  if (::fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return false;
+  ::fcntl(fd, F_SETLEASE, F_UNLCK);
+  return true;
+}
+
 void Filesystem::MayBeMapped(NodeKey node, cow::ObjectId object) {
   const MutexLock lock(mapped_mutex_);
   maybe_mapped_[node.ToFuse()] = object;
@@ -19,13 +27,12 @@ void Filesystem::MayBeMapped(NodeKey node, cow::ObjectId object) {
 bool Filesystem::IsOpenForWriting(NodeKey node, cow::ObjectId object) {
   // Our own descriptor of a parked file may be written through. A write lease is granted where it
   // is the only one; where it is not, it goes, so that the question below has a clear answer.
-  bool ours_alone = false;
+  bool alone = false;
   const bool parked = table_.WithParked(node, [&](OpenInode& open) {
     const ReaderLock io(open.io);
-    ours_alone = open.object == object && ::fcntl(open.fd.get(), F_SETLEASE, F_WRLCK) == 0;
-    if (ours_alone) ::fcntl(open.fd.get(), F_SETLEASE, F_UNLCK);
+    alone = open.object == object && IsOursAlone(open.fd.get());
   });
-  if (ours_alone) return false;
+  if (alone) return false;
   if (parked) {
     table_.Doom(node);
     CloseDoomed();

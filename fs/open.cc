@@ -17,6 +17,7 @@ constexpr uint64_t kReflinkOnRead = uint64_t{1} << 20;
 constexpr uint64_t kSparseFrom = uint64_t{256} << 10;
 // A truncated content of at least that size is kept until the one after it is complete.
 constexpr uint64_t kKeepTruncated = 4096;
+constexpr auto kReleaseOnItsWay = std::chrono::milliseconds(100);
 
 // The kernel leaves clearing setuid, setgid and file capabilities at a write to us.
 bool MustSeeWrites(const cow::InodeItem& item) {
@@ -28,6 +29,9 @@ bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_
 }  // namespace
 
 Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
+  // The release of a file that was closed may still be on its way. While it is not here, a content
+  // in passthrough can only be truncated in place, and would not be kept.
+  if ((flags & O_TRUNC) != 0) table_.WaitUntilClosed(node, kReleaseOnItsWay);
   Gate gate;
   if (MayWrite(flags)) {
     PX_ASSIGN(gate, EnterToWrite(node.volume));
@@ -422,6 +426,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
     WakeBackground();
     WakePool();
     open.replacing = replacing;
+    open.completed = false;
     open.unclean = false;
     return BeginLive(open, std::move(fresh), object);
   }
@@ -447,7 +452,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
     return {};
   }));
-  const bool completes = end_live && open.replacing && !open.unclean;
+  const bool completes = (end_live || open.completed) && open.replacing && !open.unclean;
   if (changed || ends_whole || completes) {
     {
       const ReaderLock io(open.io);
@@ -529,7 +534,9 @@ void Filesystem::Release(NodeKey node, int flags) {
   if ((flags & O_ACCMODE) != O_RDONLY) --open->writers;
   if (open->writers == 0 && open->backing_id != 0 && !open->orphan) {
     const ReaderLock io(open->io);
-    if (open->live) MayBeMapped(node, open->object);
+    // With nobody on the way to open it, the answer is often to be had at once.
+    const bool alone = open->opens == 0 && IsOursAlone(open->fd.get());
+    if (open->live && !alone) MayBeMapped(node, open->object);
   }
   if (open->writers == 0 && !open->orphan) {
     if (const Status written = WriteBack(*open, /*end_live=*/true); !written) {

@@ -86,19 +86,30 @@ bool OpenTable::AnyOf(cow::VolumeId volume) const {
                      [volume](const auto& entry) { return entry.second->node.volume == volume; });
 }
 
-bool OpenTable::WaitUntilClosed(cow::VolumeId volume, std::chrono::milliseconds timeout) const {
+bool OpenTable::WaitWhile(const std::function<bool()>& any,
+                          std::chrono::milliseconds timeout) const {
+  if (!any()) return true;
   const auto deadline = std::chrono::steady_clock::now() + timeout;
-  const MutexLock lock(mutex_);
   ++waiters_;
-  bool any = AnyOf(volume);
-  while (any) {
+  bool waits = true;
+  while (waits) {
     const auto left = deadline - std::chrono::steady_clock::now();
     if (left <= left.zero()) break;
     closed_.WaitFor(mutex_, left);
-    any = AnyOf(volume);
+    waits = any();
   }
   --waiters_;
-  return !any;
+  return !waits;
+}
+
+bool OpenTable::WaitUntilClosed(cow::VolumeId volume, std::chrono::milliseconds timeout) const {
+  const MutexLock lock(mutex_);
+  return WaitWhile([&]() PX_NO_TSA { return AnyOf(volume); }, timeout);
+}
+
+bool OpenTable::WaitUntilClosed(NodeKey node, std::chrono::milliseconds timeout) const {
+  const MutexLock lock(mutex_);
+  return WaitWhile([&]() PX_NO_TSA { return inodes_.contains(node.ToFuse()); }, timeout);
 }
 
 bool OpenTable::MarkOrphan(NodeKey node) {

@@ -53,6 +53,7 @@ struct OpenInode {
   std::optional<uint32_t> slot PX_GUARDED_BY(mutex);
   bool parked PX_GUARDED_BY(mutex) = false;        // as its last release left it
   bool was_writable PX_GUARDED_BY(mutex) = false;  // since the kernel last dropped its pages
+  bool completed PX_GUARDED_BY(mutex) = false;     // what replaces was closed by a living process
   bool replacing PX_GUARDED_BY(mutex) =
       false;  // an older version waits for this content to be complete
 
@@ -100,9 +101,12 @@ class OpenTable {
   // False if some inode of the volume is still open after that long.
   bool WaitUntilClosed(cow::VolumeId volume, std::chrono::milliseconds timeout) const
       PX_EXCLUDES(mutex_);
+  bool WaitUntilClosed(NodeKey node, std::chrono::milliseconds timeout) const PX_EXCLUDES(mutex_);
 
  private:
   bool AnyOf(cow::VolumeId volume) const PX_REQUIRES(mutex_);
+  bool WaitWhile(const std::function<bool()>& any, std::chrono::milliseconds timeout) const
+      PX_REQUIRES(mutex_);
   // The inode, parked no longer; none if it was not.
   std::shared_ptr<OpenInode> Unpark(uint64_t node) PX_REQUIRES(mutex_);
 

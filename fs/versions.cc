@@ -72,8 +72,20 @@ Status Filesystem::EraseVersions(cow::Txn& txn, NodeKey node, cow::InodeItem* it
 }
 
 void Filesystem::Flush(NodeKey node, bool killed) {
-  if (!killed) return;
-  if (const auto open = table_.Find(node)) open->unclean = true;
+  const auto open = table_.Find(node);
+  if (open == nullptr) return;
+  if (killed) {
+    open->unclean = true;
+    return;
+  }
+  // close() returns after this. The release comes when the kernel likes, and the next truncation
+  // may come before it: it must find that this content is complete.
+  const MutexLock lock(open->mutex);
+  if (open->gone || !open->replacing || open->unclean) return;
+  open->completed = true;
+  if (const Status written = WriteBack(*open, /*end_live=*/false); !written) {
+    LogError("writing back inode {:x}: {}", node.ToFuse(), written.error().ToString());
+  }
 }
 
 void Filesystem::SettleLater(NodeKey node, cow::ObjectId object) {
