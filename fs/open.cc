@@ -534,9 +534,7 @@ void Filesystem::Release(NodeKey node, int flags) {
   if ((flags & O_ACCMODE) != O_RDONLY) --open->writers;
   if (open->writers == 0 && open->backing_id != 0 && !open->orphan) {
     const ReaderLock io(open->io);
-    // With nobody on the way to open it, the answer is often to be had at once.
-    const bool alone = open->opens == 0 && IsOursAlone(open->fd.get());
-    if (open->live && !alone) MayBeMapped(node, open->object);
+    if (open->live) MayBeMapped(node, open->object);
   }
   if (open->writers == 0 && !open->orphan) {
     if (const Status written = WriteBack(*open, /*end_live=*/true); !written) {
