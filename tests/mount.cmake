@@ -24,7 +24,11 @@ target_link_libraries(px_mount_main PUBLIC px_mount_testing)
 # px_mount_test(NAME MODE...): registers the program NAME with ctest once per mode.
 function(px_mount_test name)
   foreach(mode IN LISTS ARGN)
-    add_test(NAME ${name}.${mode} COMMAND ${name} --mode=${mode})
+    set(seed)
+    if(name STREQUAL "diff_fuzz")
+      set(seed --seed=20261124)  # the same calls each time; scripts/soak draws new ones
+    endif()
+    add_test(NAME ${name}.${mode} COMMAND ${name} --mode=${mode} ${seed})
     set_tests_properties(${name}.${mode} PROPERTIES
       LABELS mount TIMEOUT 300)
   endforeach()
