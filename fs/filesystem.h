@@ -406,7 +406,9 @@ class Filesystem {
   // mapped.cc: a shared mapping made in passthrough belongs to the object file alone; it outlives
   // the release of the file it was made through, and nobody is told of its end.
   static bool IsOursAlone(int fd);
-  void MayBeMapped(NodeKey node, cow::ObjectId object);
+  // At a release: notes the file if it may still be written through a mapping.
+  void AskMapped(const OpenInode& open) PX_REQUIRES(open.mutex) PX_REQUIRES_SHARED(open.io);
+  bool HasObject(NodeKey node, cow::ObjectId object);
   bool StillMapped(NodeKey node);
   bool IsOpenForWriting(NodeKey node, cow::ObjectId object);
   void ForgetUnmapped();

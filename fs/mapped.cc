@@ -19,12 +19,31 @@ bool Filesystem::IsOursAlone(int fd) {
   return true;
 }
 
-void Filesystem::MayBeMapped(NodeKey node, cow::ObjectId object) {
+void Filesystem::AskMapped(const OpenInode& open) {
+  // With nobody on the way to open it, the answer is often to be had at once.
+  const bool alone = open.opens == 0 && IsOursAlone(open.fd.get());
   const MutexLock lock(mapped_mutex_);
-  maybe_mapped_[node.ToFuse()] = object;
+  if (alone) {
+    maybe_mapped_.erase(open.node.ToFuse());
+  } else {
+    maybe_mapped_[open.node.ToFuse()] = open.object;
+  }
+}
+
+bool Filesystem::HasObject(NodeKey node, cow::ObjectId object) {
+  bool has = false;
+  const Status looked = store_->View([&](cow::Reader& reader) -> Status {
+    PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, node));
+    has = item.object == object.value;
+    return {};
+  });
+  // What cannot be looked at may be mapped: the caller finds out.
+  return looked ? has : looked.error().code() != ENOENT;
 }
 
 bool Filesystem::IsOpenForWriting(NodeKey node, cow::ObjectId object) {
+  // It got another one since: who has the old one open is not writing to this file.
+  if (!HasObject(node, object)) return false;
   // Our own descriptor of a parked file may be written through. A write lease is granted where it
   // is the only one; where it is not, it goes, so that the question below has a clear answer.
   bool alone = false;

@@ -534,7 +534,7 @@ void Filesystem::Release(NodeKey node, int flags) {
   if ((flags & O_ACCMODE) != O_RDONLY) --open->writers;
   if (open->writers == 0 && open->backing_id != 0 && !open->orphan) {
     const ReaderLock io(open->io);
-    if (open->live) MayBeMapped(node, open->object);
+    if (open->live) AskMapped(*open);
   }
   if (open->writers == 0 && !open->orphan) {
     if (const Status written = WriteBack(*open, /*end_live=*/true); !written) {

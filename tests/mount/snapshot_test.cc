@@ -76,6 +76,23 @@ TEST_F(SnapshotTest, ManyKeepTheirOwnState) {
   }
 }
 
+// An xattr moves the file from passthrough to cached mode, so that its old object, which the first
+// snapshot has now for itself, is no longer what could be mapped.
+TEST_F(SnapshotTest, DoesNotTakeWhatTheFileHeldBefore) {
+  Put("a/log", "one\n");
+  ASSERT_EQ(SnapshotVolume("a", "first"), 0);
+  ASSERT_EQ(Try(::setxattr("a/log", "user.x", "1", 1, 0)), 0);
+  {
+    const UniqueFd log(::open("a/log", O_WRONLY | O_APPEND));
+    ASSERT_EQ(::write(log.get(), "two\n", 4), 4);
+  }
+  const UniqueFd reader(::open("a/.snapshots/first/log", O_RDONLY));
+  ASSERT_TRUE(reader);
+  ASSERT_EQ(SnapshotVolume("a", "second"), 0);
+  EXPECT_EQ(Get("a/.snapshots/first/log"), "one\n");
+  EXPECT_EQ(Get("a/.snapshots/second/log"), "one\ntwo\n");
+}
+
 TEST_F(SnapshotTest, DroppedIsGone) {
   EXPECT_EQ(DropSnapshot("a", "s"), 0);
   EXPECT_FALSE(Exists("a/.snapshots/s"));
