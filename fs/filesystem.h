@@ -320,6 +320,7 @@ class Filesystem {
   Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
       PX_REQUIRES(open.mutex);
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
+  void EndOpen(NodeKey node, int flags);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
   // Runs `body` on an inode that owns its object, opening and closing it where it is not open.
@@ -408,6 +409,9 @@ class Filesystem {
   static bool IsOursAlone(int fd);
   // At a release: notes the file if it may still be written through a mapping.
   void AskMapped(const OpenInode& open) PX_REQUIRES(open.mutex) PX_REQUIRES_SHARED(open.io);
+  // After a release, with no lock held: asks about a few that were noted a moment ago, so that a
+  // clone has few left to ask about.
+  void AskMappedAgain();
   bool HasObject(NodeKey node, cow::ObjectId object);
   bool StillMapped(NodeKey node);
   bool IsOpenForWriting(NodeKey node, cow::ObjectId object);
@@ -460,7 +464,14 @@ class Filesystem {
   std::thread background_;
 
   Mutex mapped_mutex_;
-  std::unordered_map<uint64_t, cow::ObjectId> maybe_mapped_ PX_GUARDED_BY(mapped_mutex_);
+  struct MaybeMapped {
+    cow::ObjectId object;
+    uint64_t note = 0;  // tells this noting from a later one of the same object
+  };
+  std::unordered_map<uint64_t, MaybeMapped> maybe_mapped_ PX_GUARDED_BY(mapped_mutex_);
+  uint64_t mapped_notes_ PX_GUARDED_BY(mapped_mutex_) = 0;
+  std::deque<std::pair<std::chrono::steady_clock::time_point, NodeKey>> ask_again_
+      PX_GUARDED_BY(mapped_mutex_);
 
   Mutex settle_mutex_;
   CondVar settle_wake_;

@@ -10,6 +10,13 @@
 #include "fs/filesystem.h"
 
 namespace px::fs {
+namespace {
+
+// The kernel ends a close that was a file's last a little after its release was sent.
+constexpr auto kAskAgain = std::chrono::milliseconds(10);
+constexpr size_t kAskAtOnce = 2;
+
+}  // namespace
 
 // Nobody but us has the file of our descriptor (open for writing) open or mapped. While it is
 // asked, nobody may be opening it: an open that must not wait would fail.
@@ -25,9 +32,23 @@ void Filesystem::AskMapped(const OpenInode& open) {
   const MutexLock lock(mapped_mutex_);
   if (alone) {
     maybe_mapped_.erase(open.node.ToFuse());
-  } else {
-    maybe_mapped_[open.node.ToFuse()] = open.object;
+    return;
   }
+  maybe_mapped_[open.node.ToFuse()] = {open.object, ++mapped_notes_};
+  ask_again_.emplace_back(std::chrono::steady_clock::now() + kAskAgain, open.node);
+}
+
+void Filesystem::AskMappedAgain() {
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<NodeKey> due;
+  {
+    const MutexLock lock(mapped_mutex_);
+    while (due.size() < kAskAtOnce && !ask_again_.empty() && ask_again_.front().first <= now) {
+      due.push_back(ask_again_.front().second);
+      ask_again_.pop_front();
+    }
+  }
+  for (const NodeKey node : due) StillMapped(node);
 }
 
 bool Filesystem::HasObject(NodeKey node, cow::ObjectId object) {
@@ -64,44 +85,44 @@ bool Filesystem::IsOpenForWriting(NodeKey node, cow::ObjectId object) {
 }
 
 bool Filesystem::StillMapped(NodeKey node) {
-  cow::ObjectId object;
+  MaybeMapped asked;
   {
     const MutexLock lock(mapped_mutex_);
     const auto found = maybe_mapped_.find(node.ToFuse());
     if (found == maybe_mapped_.end()) return false;
-    object = found->second;
+    asked = found->second;
   }
-  return IsOpenForWriting(node, object);
+  if (IsOpenForWriting(node, asked.object)) return true;
+  const MutexLock lock(mapped_mutex_);
+  const auto found = maybe_mapped_.find(node.ToFuse());
+  // It may have been opened and mapped since the question was asked. One that is open still is
+  // noted at its next release.
+  if (found == maybe_mapped_.end() || found->second.note != asked.note) return false;
+  if (table_.Find(node) == nullptr) maybe_mapped_.erase(found);
+  return false;
 }
 
 void Filesystem::ForgetUnmapped() {
-  std::vector<std::pair<uint64_t, cow::ObjectId>> all;
+  std::vector<NodeKey> all;
   {
     const MutexLock lock(mapped_mutex_);
-    all.assign(maybe_mapped_.begin(), maybe_mapped_.end());
+    for (const auto& [id, one] : maybe_mapped_) all.push_back(NodeKey::FromFuse(id));
+    ask_again_.clear();
   }
-  for (const auto& [node, object] : all) {
-    // One that is open again comes back at its next release.
-    if (IsOpenForWriting(NodeKey::FromFuse(node), object)) continue;
-    const MutexLock lock(mapped_mutex_);
-    const auto found = maybe_mapped_.find(node);
-    if (found == maybe_mapped_.end() || found->second != object) continue;
-    // It may have been opened, mapped and closed since the question was asked: ask again next time.
-    if (table_.Find(NodeKey::FromFuse(node)) == nullptr) maybe_mapped_.erase(found);
-  }
+  for (const NodeKey node : all) StillMapped(node);
 }
 
 Status Filesystem::CopyMapped(cow::VolumeId volume, std::vector<LiveCopy>* copies) {
   std::vector<std::pair<NodeKey, cow::ObjectId>> candidates;
   {
     const MutexLock lock(mapped_mutex_);
-    for (const auto& [id, object] : maybe_mapped_) {
+    for (const auto& [id, one] : maybe_mapped_) {
       const NodeKey node = NodeKey::FromFuse(id);
-      if (node.volume == volume) candidates.emplace_back(node, object);
+      if (node.volume == volume) candidates.emplace_back(node, one.object);
     }
   }
   for (const auto& [node, object] : candidates) {
-    if (!IsOpenForWriting(node, object)) continue;
+    if (!StillMapped(node)) continue;
     const bool copied =
         std::any_of(copies->begin(), copies->end(),
                     [wanted = node](const LiveCopy& one) { return one.node == wanted; });

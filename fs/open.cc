@@ -526,6 +526,11 @@ void Filesystem::Close(OpenInode& open) {
 }
 
 void Filesystem::Release(NodeKey node, int flags) {
+  EndOpen(node, flags);
+  AskMappedAgain();
+}
+
+void Filesystem::EndOpen(NodeKey node, int flags) {
   const std::shared_ptr<OpenInode> open = table_.Find(node);
   if (open == nullptr) return;
   const MutexLock lock(open->mutex);
