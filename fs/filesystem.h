@@ -299,7 +299,7 @@ class Filesystem {
   // Gives up what was kept of a parked inode: it is as any that is closed.
   void Unpark(OpenInode& open) PX_REQUIRES(open.mutex);
   // Closes what can no longer stay parked. Not with the store's lock held.
-  void CloseDoomed();
+  void CloseDoomed() PX_EXCLUDES(closing_mutex_);
   Status PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) PX_REQUIRES(open.mutex);
   Status OpenForReading(OpenInode& open, const cow::InodeItem& item, bool own)
       PX_REQUIRES(open.mutex);
@@ -463,6 +463,7 @@ class Filesystem {
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
 
+  Mutex closing_mutex_;  // of CloseDoomed, which returns when what was doomed before is closed
   Mutex mapped_mutex_;
   struct MaybeMapped {
     cow::ObjectId object;

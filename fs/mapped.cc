@@ -73,10 +73,8 @@ bool Filesystem::IsOpenForWriting(NodeKey node, cow::ObjectId object) {
     alone = open.object == object && IsOursAlone(open.fd.get());
   });
   if (alone) return false;
-  if (parked) {
-    table_.Doom(node);
-    CloseDoomed();
-  }
+  if (parked) table_.Doom(node);
+  CloseDoomed();  // also what others doomed: their descriptors may be of this very file
   const auto fd = objects_->OpenObject(object, O_RDONLY);
   if (!fd) return false;  // removed meanwhile
   if (::fcntl(fd->get(), F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;

@@ -104,6 +104,7 @@ void Filesystem::Unpark(OpenInode& open) {
 }
 
 void Filesystem::CloseDoomed() {
+  const MutexLock closing(closing_mutex_);
   for (const auto& open : table_.TakeDoomed()) {
     const MutexLock lock(open->mutex);
     Unpark(*open);

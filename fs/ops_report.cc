@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "fs/filesystem.h"
@@ -256,7 +257,11 @@ Status Filesystem::ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& cal
   if (dir.volume != cow::kRootVolume) dir = {dir.volume, cow::kRootIno};
   const std::string from = LoadCursor(*text);
   text->length = 0;
-  const cow::VolumeId first{from.empty() ? 1 : static_cast<uint32_t>(std::stoul(from))};
+  cow::VolumeId first{1};
+  const auto [end, error] = std::from_chars(from.data(), from.data() + from.size(), first.value);
+  if (!from.empty() && (error != std::errc() || end != from.data() + from.size())) {
+    return Fail(EINVAL, "not a cursor of this listing");
+  }
   std::string cursor;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     std::vector<std::pair<cow::VolumeId, VolumeAttributes>> volumes;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -37,6 +38,15 @@ Result<std::vector<KeptVersion>> LoadVersions(cow::Reader& reader, NodeKey node)
   return versions;
 }
 
+// Where a further version of the file goes: by the time, but behind those there are, which may be
+// of the same tick of the clock or from before it was set back.
+Result<std::string> NextVersionKey(cow::Reader& reader, NodeKey node, const cow::Time& now) {
+  PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(reader, node));
+  auto seq = static_cast<uint64_t>(now.Nanoseconds());
+  if (!versions.empty()) seq = std::max(seq, versions.back().seq + 1);
+  return cow::VersionKey(node.ino, seq);
+}
+
 }  // namespace
 
 // Inside the transaction that takes `old`'s content away from its file: makes it a version of
@@ -57,9 +67,8 @@ Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem
   version.replaced = Now();
   version.content = old.content;
   item->flags |= cow::kInodeHasVersions;
-  return txn.Put(node.volume,
-                 cow::VersionKey(node.ino, static_cast<uint64_t>(version.replaced.Nanoseconds())),
-                 cow::AsBytes(version));
+  PX_ASSIGN(const std::string key, NextVersionKey(txn, node, version.replaced));
+  return txn.Put(node.volume, key, cow::AsBytes(version));
 }
 
 Status Filesystem::EraseVersions(cow::Txn& txn, NodeKey node, cow::InodeItem* item) {
@@ -191,9 +200,8 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     present.replaced = Now();
     present.content = item.content;
     // The present content first: so no object is without a name for a moment.
-    PX_TRY(txn.Put(node.volume,
-                   cow::VersionKey(node.ino, static_cast<uint64_t>(present.replaced.Nanoseconds())),
-                   cow::AsBytes(present)));
+    PX_ASSIGN(const std::string key, NextVersionKey(txn, node, present.replaced));
+    PX_TRY(txn.Put(node.volume, key, cow::AsBytes(present)));
     item.object = wanted->item.object;
     item.size = wanted->item.size;
     item.mtime = wanted->item.mtime;

@@ -57,6 +57,12 @@ int DropVolume(const std::string& path) {
   return NameIoctl(ParentOf(path), PX_IOC_DROP, fs::path(path).filename());
 }
 
+int RestoreFile(const std::string& path) {
+  px_ioc_restore argument{};
+  if (!SetName(argument.name, fs::path(path).filename())) return ENAMETOOLONG;
+  return IoctlOn(ParentOf(path), PX_IOC_RESTORE, &argument);
+}
+
 int SnapshotVolume(const std::string& path, const std::string& name) {
   return NameIoctl(path, PX_IOC_SNAPSHOT, name);
 }

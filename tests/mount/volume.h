@@ -12,6 +12,8 @@ int CreateVolume(const std::string& path);
 int CloneVolume(const std::string& source, const std::string& target, uint32_t flags = 0);
 int DropVolume(const std::string& path);
 int SnapshotVolume(const std::string& path, const std::string& name);
+// With the version that was kept last.
+int RestoreFile(const std::string& path);
 int DropSnapshot(const std::string& path, const std::string& name);
 
 // What the call gave; errors are test failures.
