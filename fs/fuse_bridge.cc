@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "fs/fuse_control.h"
 #include "fs/fuse_session.h"
+#include "fs/request_loop.h"
 
 namespace px::fs {
 namespace {
@@ -20,6 +21,8 @@ namespace {
 // what the kernel knows stays true.
 constexpr double kForever = 365.0 * 86400;
 constexpr unsigned kMaxWrite = 1u << 20;
+// Others need not wait while that much is copied.
+constexpr size_t kLarge = size_t{64} << 10;
 
 FuseSession& SessionOf(fuse_req_t req) {
   return *static_cast<FuseSession*>(fuse_req_userdata(req));
@@ -277,6 +280,7 @@ void Release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
 }
 
 void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info*) {
+  if (size >= kLarge) RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     thread_local std::vector<char> buffer;
     if (buffer.size() < size) buffer.resize(size);
@@ -289,6 +293,7 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_i
 
 void Write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t offset,
            fuse_file_info* fi) {
+  if (size >= kLarge) RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     PX_ASSIGN(const size_t put,
               Fs(req).Write(NodeKey::FromFuse(ino), {data, size}, offset, fi->kill_suidgid != 0));
@@ -298,6 +303,7 @@ void Write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t 
 }
 
 void Fsync(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info*) {
+  RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     ReplyStatus(req, Fs(req).Fsync(NodeKey::FromFuse(ino), data_only != 0));
     return {};
@@ -305,6 +311,7 @@ void Fsync(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info*) {
 }
 
 void FsyncDir(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info*) {
+  RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     ReplyStatus(req, Fs(req).FsyncDir(NodeKey::FromFuse(ino)));
     return {};
@@ -396,6 +403,7 @@ void RemoveXattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
 
 void Fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                fuse_file_info*) {
+  RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     ReplyStatus(req, Fs(req).Fallocate(NodeKey::FromFuse(ino), mode, offset, length));
     return {};
@@ -404,6 +412,7 @@ void Fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len
 
 void CopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info*,
                    fuse_ino_t to, off_t to_offset, fuse_file_info*, size_t length, int) {
+  RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     PX_ASSIGN(const size_t copied, Fs(req).CopyRange(NodeKey::FromFuse(from), from_offset,
                                                      NodeKey::FromFuse(to), to_offset, length));

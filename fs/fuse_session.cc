@@ -1,14 +1,21 @@
 #include "fs/fuse_session.h"
 
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 
+#include <array>
+#include <atomic>
+#include <cstdlib>
 #include <deque>
 #include <fstream>
+#include <vector>
 
 #include "base/log.h"
 #include "fs/fuse_backing.h"
 #include "fs/fuse_bridge.h"
+#include "fs/request_loop.h"
 
 namespace px::fs {
 
@@ -65,6 +72,42 @@ bool KernelOffersUring() {
 
 }  // namespace
 
+namespace {
+
+std::atomic<RequestLoop*> signalled_loop = nullptr;
+
+void StopLoop(int) {
+  const int code = errno;
+  if (RequestLoop* loop = signalled_loop) loop->Stop();
+  errno = code;
+}
+
+// While it lives, SIGINT, SIGTERM and SIGHUP stop the loop, and SIGPIPE does nothing.
+class StopAtSignals {
+ public:
+  explicit StopAtSignals(RequestLoop* loop) {
+    signalled_loop = loop;
+    struct sigaction action{};
+    action.sa_flags = SA_RESTART;
+    for (size_t i = 0; i < kSignals.size(); ++i) {
+      action.sa_handler = kSignals[i] == SIGPIPE ? SIG_IGN : StopLoop;
+      ::sigaction(kSignals[i], &action, &before_[i]);
+    }
+  }
+  ~StopAtSignals() {
+    for (size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+    signalled_loop = nullptr;
+  }
+  StopAtSignals(const StopAtSignals&) = delete;
+  StopAtSignals& operator=(const StopAtSignals&) = delete;
+
+ private:
+  static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+  std::array<struct sigaction, kSignals.size()> before_{};
+};
+
+}  // namespace
+
 FuseSession::FuseSession(SessionOptions options)
     : options_(std::move(options)), control_(std::make_unique<ControlThreads>(4)) {}
 
@@ -106,18 +149,24 @@ FuseSession::~FuseSession() {
 
 Status FuseSession::Run(std::function<void()> ready) {
   ready_ = std::move(ready);
-  if (fuse_set_signal_handlers(session_) != 0) return Fail(EIO, "set signal handlers");
-  fuse_loop_config* config = fuse_loop_cfg_create();
-  fuse_loop_cfg_set_clone_fd(config, 1);
-  fuse_loop_cfg_set_max_threads(config, options_.threads);
-  fuse_loop_cfg_set_idle_threads(config, options_.threads);
-  const int result = fuse_session_loop_mt(session_, config);
-  fuse_loop_cfg_destroy(config);
-  fuse_remove_signal_handlers(session_);
+  const int fd = fuse_session_fd(session_);
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return FailErrno("/dev/fuse");
+  std::vector<fuse_buf> buffers(options_.threads);
+  RequestLoop loop(
+      {.fd = fd,
+       .receive = [&](unsigned slot) { return fuse_session_receive_buf(session_, &buffers[slot]); },
+       .process = [&](unsigned slot) { fuse_session_process_buf(session_, &buffers[slot]); }},
+      options_.threads);
+  Status status;
+  {
+    const StopAtSignals signals(&loop);
+    status = loop.Run();
+  }
+  for (const fuse_buf& buffer : buffers) std::free(buffer.mem);
   fuse_session_unmount(session_);
   mounted_ = false;
-  if (result < 0) return Fail(-result, "serving the mount");
-  return {};
+  return status;
 }
 
 void FuseSession::Answered() {

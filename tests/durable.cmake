@@ -2,6 +2,8 @@
 if(TARGET px_fs)
   px_test(unsynced_test unit unit/unsynced_test.cc)
   target_link_libraries(unsynced_test PRIVATE px_fs)
+  px_test(request_loop_test unit unit/request_loop_test.cc)
+  target_link_libraries(request_loop_test PRIVATE px_fs)
   add_executable(power_cut crash/power_cut.cc testing/disk_recorder.cc)
   target_link_libraries(power_cut PRIVATE px_fs px_base)
   add_test(NAME power_cut COMMAND power_cut --seed=1 --rounds=12)
