@@ -89,6 +89,25 @@ Status Lines(int fd, unsigned long command, px_ioc_text* text, const std::string
   return {};
 }
 
+// A listing of a directory.
+Status List(unsigned long command, const std::string& path,
+            const std::function<void(const std::string&)>& line) {
+  PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
+  const auto text = std::make_unique<px_ioc_text>();
+  *text = {};
+  return Lines(fd.get(), command, text.get(), path, line);
+}
+
+Status Compare(unsigned long command, const std::string& a, const std::string& b,
+               const std::function<void(const std::string&)>& line) {
+  PX_ASSIGN(const px_ioc_token token, TokenOf(b));
+  PX_ASSIGN(const UniqueFd fd, OpenDirectory(a));
+  const auto text = std::make_unique<px_ioc_text>();
+  *text = {};
+  text->other = token;
+  return Lines(fd.get(), command, text.get(), a, line);
+}
+
 }  // namespace
 
 Result<px_ioc_info> ControlInfo(const std::string& path) {
@@ -126,10 +145,7 @@ Status ControlUndelete(const std::string& path, uint32_t volume) {
 
 Status ControlTrashList(const std::string& path,
                         const std::function<void(const std::string&)>& line) {
-  PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
-  const auto text = std::make_unique<px_ioc_text>();
-  *text = {};
-  return Lines(fd.get(), PX_IOC_TRASH_LIST, text.get(), path, line);
+  return List(PX_IOC_TRASH_LIST, path, line);
 }
 
 Result<px_ioc_gc> ControlGc(const std::string& path, uint32_t flags) {
@@ -159,19 +175,16 @@ Result<px_ioc_usage> ControlUsage(const std::string& path) {
 
 Status ControlDiff(const std::string& a, const std::string& b,
                    const std::function<void(const std::string&)>& line) {
-  PX_ASSIGN(const px_ioc_token token, TokenOf(b));
-  PX_ASSIGN(const UniqueFd fd, OpenDirectory(a));
-  const auto text = std::make_unique<px_ioc_text>();
-  *text = {};
-  text->other = token;
-  return Lines(fd.get(), PX_IOC_DIFF, text.get(), a, line);
+  return Compare(PX_IOC_DIFF, a, b, line);
+}
+
+Status ControlChanges(const std::string& a, const std::string& b,
+                      const std::function<void(const std::string&)>& line) {
+  return Compare(PX_IOC_CHANGES, a, b, line);
 }
 
 Status ControlList(const std::string& path, const std::function<void(const std::string&)>& line) {
-  PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
-  const auto text = std::make_unique<px_ioc_text>();
-  *text = {};
-  return Lines(fd.get(), PX_IOC_LIST, text.get(), path, line);
+  return List(PX_IOC_LIST, path, line);
 }
 
 Status ControlVersions(const std::string& file,

@@ -25,6 +25,8 @@ Result<px_ioc_usage> ControlUsage(const std::string& path);
 // Each line of the answer, without its newline.
 Status ControlDiff(const std::string& a, const std::string& b,
                    const std::function<void(const std::string&)>& line);
+Status ControlChanges(const std::string& a, const std::string& b,
+                      const std::function<void(const std::string&)>& line);
 Status ControlList(const std::string& path, const std::function<void(const std::string&)>& line);
 Status ControlVersions(const std::string& file,
                        const std::function<void(const std::string&)>& line);

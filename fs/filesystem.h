@@ -186,7 +186,8 @@ class Filesystem {
   Status Snapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
   Status DropSnapshot(NodeKey volume_root, const std::string& name, const Caller& caller);
   Result<Usage> MeasureUsage(NodeKey volume_root, const Caller& caller);
-  Status Diff(NodeKey volume_root, px_ioc_text* text, const Caller& caller);
+  // Exact: with everything that differs, not only what people ask for.
+  Status Diff(NodeKey volume_root, bool exact, px_ioc_text* text, const Caller& caller);
   Status ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& caller);
   // The trash (trash.cc).
   Status Undelete(NodeKey parent, const std::string& name, cow::VolumeId volume,

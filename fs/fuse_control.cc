@@ -81,7 +81,8 @@ Status ServeText(fuse_req_t req, FuseSession& session, NodeKey node, unsigned co
   return Later(req, session, [req, &session, node, command, text, out_size]() -> Status {
     Filesystem& fs = session.filesystem();
     const Caller caller = CallerOf(req);
-    if (command == PX_IOC_DIFF) PX_TRY(fs.Diff(node, text.get(), caller));
+    const bool changes = command == PX_IOC_CHANGES;
+    if (command == PX_IOC_DIFF || changes) PX_TRY(fs.Diff(node, changes, text.get(), caller));
     if (command == PX_IOC_VERSIONS) PX_TRY(fs.ListVersions(node, text.get(), caller));
     if (command == PX_IOC_TRASH_LIST) PX_TRY(fs.ListTrash(text.get(), caller));
     if (command == PX_IOC_LIST) PX_TRY(fs.ListVolumes(node, text.get(), caller));
@@ -162,6 +163,7 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
       });
     }
     case PX_IOC_DIFF:
+    case PX_IOC_CHANGES:
     case PX_IOC_STATUS:
     case PX_IOC_LIST:
     case PX_IOC_VERSIONS:

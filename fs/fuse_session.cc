@@ -153,15 +153,17 @@ Status FuseSession::Run(std::function<void()> ready) {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return FailErrno("/dev/fuse");
   std::vector<fuse_buf> buffers(options_.threads);
-  RequestLoop loop(
-      {.fd = fd,
-       .receive = [&](unsigned slot) { return fuse_session_receive_buf(session_, &buffers[slot]); },
-       .process = [&](unsigned slot) { fuse_session_process_buf(session_, &buffers[slot]); }},
+  loop_ = std::make_unique<RequestLoop>(
+      RequestSource{
+          .fd = fd,
+          .receive =
+              [&](unsigned slot) { return fuse_session_receive_buf(session_, &buffers[slot]); },
+          .process = [&](unsigned slot) { fuse_session_process_buf(session_, &buffers[slot]); }},
       options_.threads);
   Status status;
   {
-    const StopAtSignals signals(&loop);
-    status = loop.Run();
+    const StopAtSignals signals(loop_.get());
+    status = loop_->Run();
   }
   for (const fuse_buf& buffer : buffers) std::free(buffer.mem);
   fuse_session_unmount(session_);
@@ -173,7 +175,13 @@ void FuseSession::Answered() {
   if (ready_) std::exchange(ready_, nullptr)();
 }
 
-void FuseSession::Defer(std::function<void()> work) { control_->Add(std::move(work)); }
+void FuseSession::Defer(std::function<void()> work) {
+  control_->Add([this, number = RequestLoop::Serving(), work = std::move(work)] {
+    // With FUSE-over-io_uring requests do not come through the loop.
+    if (number != 0) loop_->WaitForEarlier(number);
+    work();
+  });
+}
 
 Result<int> FuseSession::RegisterBacking(int fd) {
   BackingMap map;

@@ -23,6 +23,7 @@ struct SessionOptions {
 };
 
 class ControlThreads;
+class RequestLoop;
 
 class FuseSession final : public KernelSide {
  public:
@@ -46,6 +47,7 @@ class FuseSession final : public KernelSide {
   // For the bridge.
   Filesystem& filesystem() { return *filesystem_; }
   const SessionOptions& options() const { return options_; }
+  // Has a thread of its own do it, once the requests that came before the present one are served.
   void Defer(std::function<void()> work);
   void Answered();
   void set_uring(bool on) { uring_ = on; }
@@ -56,6 +58,7 @@ class FuseSession final : public KernelSide {
 
   const SessionOptions options_;
   std::unique_ptr<Filesystem> filesystem_;
+  std::unique_ptr<RequestLoop> loop_;
   std::unique_ptr<ControlThreads> control_;
   struct fuse_session* session_ = nullptr;
   bool mounted_ = false;

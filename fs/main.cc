@@ -12,6 +12,8 @@
 #include "fs/control_client.h"
 #include "fs/fsck.h"
 #include "fs/mount_command.h"
+#include "fs/receive.h"
+#include "fs/send.h"
 
 namespace px::fs {
 namespace {
@@ -51,6 +53,12 @@ std::string HintFor(int error, const std::string& command) {
   if (error == ENOENT && command == "mount") return "make the directory first: mkdir -p MOUNTPOINT";
   if (error == EPERM) return "only the owner of a volume or root may do that";
   if (error == ENOTDIR && command == "rm") return "it is not a volume: use rm -r";
+  if (command == "receive" && (error == EBADMSG || error == ENODATA)) {
+    return "go on where it broke: px-fs send --resume \"$(px-fs receive --token PATH)\"";
+  }
+  if (command == "send" && error == EINVAL) {
+    return "px-fs snapshot VOLUME NAME; px-fs send VOLUME/.snapshots/NAME > FILE";
+  }
   if (error == EUCLEAN || error == EBADMSG) return "px-fs fsck STORE";
   return {};
 }
@@ -220,6 +228,31 @@ Status CollectGarbage(const std::string& path, bool dry_run, bool all, bool json
   return {};
 }
 
+Status RunSend(const SendRequest& request) {
+  if (::isatty(STDOUT_FILENO) == 1) {
+    return Fail(EINVAL, "the stream goes to standard output: into a file, or to px-fs receive");
+  }
+  PX_ASSIGN(const SendReport report, Send(request, STDOUT_FILENO));
+  fmt::print(stderr, "sent {} entries, {}\n", report.steps, Size(report.bytes));
+  return {};
+}
+
+Status RunReceive(const std::string& path, bool token) {
+  if (token) {
+    PX_ASSIGN(const std::string text, ReceiveToken(path));
+    fmt::print("{}\n", text);
+    return {};
+  }
+  PX_ASSIGN(const ReceiveReport report, Receive(path, STDIN_FILENO));
+  fmt::print(stderr, "received {}: {} entries, {} of data\n", report.name, report.steps,
+             Size(report.bytes));
+  if (!report.owners_kept) {
+    fmt::print(stderr,
+               "note: files of other owners are yours here: only root can give them away\n");
+  }
+  return {};
+}
+
 int RunFsck(const std::string& store, bool repair, bool json) {
   Json lines = Json::array();
   const auto report = Fsck(store, repair, [&](const std::string& line) {
@@ -363,6 +396,21 @@ int Main(int argc, char** argv) {
   restore->add_option("file", path)->required();
   restore->add_option("--to", version, "A version of px-fs versions; without it the newest");
   restore->callback([&] { result = Finish(ControlRestore(path, version), "restore"); });
+
+  SendRequest sending;
+  CLI::App* send =
+      app.add_subcommand("send", "Write a snapshot, or what changed since another, to stdout");
+  send->add_option("path", sending.path, "A snapshot, or a read-only volume")->required();
+  send->add_option("--since", sending.since, "A snapshot that the receiver has: only what changed");
+  send->add_option("--resume", sending.resume, "What px-fs receive --token says");
+  send->callback([&] { result = Finish(RunSend(sending), "send"); });
+
+  bool token = false;
+  CLI::App* receive =
+      app.add_subcommand("receive", "Make a read-only volume of a stream from stdin");
+  receive->add_option("path", path, "The new volume")->required();
+  receive->add_flag("--token", token, "Only say how to go on with a stream that broke");
+  receive->callback([&] { result = Finish(RunReceive(path, token), "receive"); });
 
   CLI::App* fsck = app.add_subcommand("fsck", "Check a store that is not mounted");
   bool repair = false;

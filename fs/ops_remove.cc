@@ -58,6 +58,15 @@ Status Filesystem::Rmdir(NodeKey parent, std::string_view name) {
   if (parent.IsSnapshotsDir()) return Fail(EROFS);
   NodeKey node;
   cow::InodeItem item;
+  if (parent.volume == cow::kRootVolume) {
+    // It may be a volume, and releases of files of it on their way.
+    const Status looked = store_->View([&](cow::Reader& reader) -> Status {
+      PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(reader, parent, name));
+      node = Target(parent, dentry);
+      return {};
+    });
+    if (looked && node.volume != cow::kRootVolume) DrainOpens(node.volume);
+  }
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(txn, parent, name));
     if (dentry.type != DT_DIR) return Fail(ENOTDIR);

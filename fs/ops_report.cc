@@ -1,6 +1,7 @@
 // What a volume holds, how two differ, which there are, and the daemon's own state.
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -14,6 +15,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kBatch = 256;
+
+std::string Hex(std::string_view bytes) {
+  std::string hex;
+  for (const char byte : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return hex;
+}
 
 std::string Line(const Json& json) {
   // Names are bytes, not always UTF-8: what is not is replaced in reports.
@@ -188,9 +195,21 @@ std::optional<Description> Describe(const Change& change) {
   return Description{"modified", key->ino, {}, false};
 }
 
+// Of a change of any other item of a file: attributes, links, times.
+std::optional<Description> DescribeRest(const Change& change) {
+  const auto key = cow::ParseKey(change.key);
+  if (!key || key->ino.value == 0) return std::nullopt;
+  const bool inode = key->type == cow::ItemType::kInode;
+  if (inode && (!change.before || !change.after)) return std::nullopt;  // its names say it
+  if (!inode && key->type != cow::ItemType::kXattr && key->type != cow::ItemType::kExtent) {
+    return std::nullopt;
+  }
+  return Description{"modified", key->ino, {}, false};
+}
+
 }  // namespace
 
-Status Filesystem::Diff(NodeKey volume_root, px_ioc_text* text, const Caller& caller) {
+Status Filesystem::Diff(NodeKey volume_root, bool exact, px_ioc_text* text, const Caller& caller) {
   if (!volume_root.IsVolumeRoot()) return Fail(EINVAL, "not the root of a volume");
   PX_ASSIGN(const cow::VolumeId other, RedeemToken(text->other, caller));
   const cow::VolumeId volume = volume_root.volume;
@@ -209,8 +228,16 @@ Status Filesystem::Diff(NodeKey volume_root, px_ioc_text* text, const Caller& ca
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_TRY(CheckOwner(reader, volume, caller));
     std::string last = from;
+    cow::Ino modified{0};  // said already
     for (const Change& change : changes) {
-      const auto described = Describe(change);
+      auto described = Describe(change);
+      if (!described && exact) {
+        described = DescribeRest(change);
+        if (described && described->ino == std::exchange(modified, described->ino)) {
+          described.reset();
+        }
+        if (described && !LoadInode(reader, {other, described->ino})) described.reset();
+      }
       if (described) {
         const cow::VolumeId side = described->in_before ? volume : other;
         NodeKey node{side, described->ino};
@@ -234,6 +261,8 @@ Status Filesystem::Diff(NodeKey volume_root, px_ioc_text* text, const Caller& ca
         std::string lines;
         for (const std::string& one : paths) {
           Json line{{"path", one}, {"change", described->change}};
+          // A name may be any bytes, JSON holds UTF-8 only.
+          if (Json::parse(Line(line)).at("path") != one) line["path_hex"] = Hex(one);
           if (item) {
             line["type"] = TypeName(item->mode);
             line["size"] = item->size;

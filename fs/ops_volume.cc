@@ -396,14 +396,16 @@ Status Filesystem::DropVolume(NodeKey parent, const std::string& name, bool tras
                               const Caller& caller) {
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   cow::VolumeId volume;
+  std::vector<SnapshotName> snapshots;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(reader, parent, name));
     if (dentry.volume == 0) return Fail(ENOTDIR, "not a volume");
     volume = cow::VolumeId{dentry.volume};
+    PX_ASSIGN(snapshots, SnapshotsOf(reader, volume));
     return {};
   }));
-  std::vector<SnapshotName> snapshots;
   DrainOpens(volume);
+  for (const SnapshotName& one : snapshots) DrainOpens(one.volume);
   {
     PX_ASSIGN(const auto state, StateOf(volume));
     const WriterLock freeze(state->freeze);

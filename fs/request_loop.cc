@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <thread>
 #include <utility>
@@ -22,16 +23,20 @@ constexpr int kBurst = 4;
 constexpr auto kTooLong = std::chrono::milliseconds(1);
 constexpr int kQuiet = 100;  // of that, and nothing is watched until there is another request
 
-// The loop and the request that this thread is the reader of.
-thread_local RequestLoop* turn_loop = nullptr;
-thread_local uint64_t turn_number = 0;
+constexpr auto kEarlier = std::chrono::seconds(1);
+
+// The loop and the request that this thread serves.
+thread_local RequestLoop* served_loop = nullptr;
+thread_local uint64_t served_number = 0;
+thread_local unsigned served_slot = 0;
 
 }  // namespace
 
 RequestLoop::RequestLoop(RequestSource source, unsigned threads)
     : source_(std::move(source)),
       threads_(threads),
-      stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      serving_(threads) {}
 
 Status RequestLoop::Run() {
   if (!stop_) return FailErrno("make an eventfd");
@@ -81,22 +86,30 @@ void RequestLoop::Read(unsigned slot) {
     }
     if (got <= 0) return End(-got);
     const uint64_t number = ++requests_;
-    if (++in_a_row > kBurst && MoreWaiting() && HandOver()) return source_.process(slot);
+    serving_[slot] = number;
+    if (++in_a_row > kBurst && MoreWaiting() && HandOver()) return Serve(slot, number);
     busy_ = number;
     if (!watching_) {
       const MutexLock lock(mutex_);
       watching_ = true;
       watch_.NotifyOne();
     }
-    turn_loop = this;
-    turn_number = number;
-    source_.process(slot);
-    turn_loop = nullptr;
+    Serve(slot, number);
     uint64_t expected = number;
     if (!busy_.compare_exchange_strong(expected, 0)) return;  // somebody else is the reader
     spin_until = SteadyClock::now() + kSpin;
   }
   End(0);
+}
+
+void RequestLoop::Serve(unsigned slot, uint64_t number) {
+  served_loop = this;
+  served_number = number;
+  served_slot = slot;
+  source_.process(slot);
+  served_loop = nullptr;
+  served_number = 0;
+  serving_[slot] = 0;
 }
 
 void RequestLoop::WaitForRequest(SteadyClock::time_point spin_until) const {
@@ -130,7 +143,23 @@ void RequestLoop::TakeOver(uint64_t number) {
 }
 
 void RequestLoop::WillBlock() {
-  if (turn_loop != nullptr) turn_loop->TakeOver(turn_number);
+  if (served_loop == nullptr) return;
+  served_loop->serving_[served_slot] = 0;
+  served_loop->TakeOver(served_number);
+}
+
+uint64_t RequestLoop::Serving() { return served_number; }
+
+void RequestLoop::WaitForEarlier(uint64_t number) const {
+  const auto limit = SteadyClock::now() + kEarlier;
+  const auto earlier = [number](const std::atomic<uint64_t>& served) {
+    const uint64_t one = served;
+    return one != 0 && one < number;
+  };
+  // Nobody is told when a request is done: that would cost every request.
+  while (std::any_of(serving_.begin(), serving_.end(), earlier) && SteadyClock::now() < limit) {
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
 }
 
 void RequestLoop::Watch() {

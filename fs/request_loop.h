@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "base/mutex.h"
 #include "base/result.h"
@@ -46,6 +47,13 @@ class RequestLoop {
   // nothing in a thread that is not the reader of some loop.
   static void WillBlock();
 
+  // The number of the request that the calling thread serves; 0 in other threads.
+  static uint64_t Serving();
+  // Waits until what was read before that request is served, but for what said that it will block,
+  // and not for ever: an earlier one may wait for this one. What a caller did before it came with a
+  // request (closed a file) is then done.
+  void WaitForEarlier(uint64_t number) const;
+
  private:
   void Work(unsigned slot);
   bool BecomeReader() PX_EXCLUDES(mutex_);
@@ -53,6 +61,7 @@ class RequestLoop {
   void Read(unsigned slot);
   void WaitForRequest(std::chrono::steady_clock::time_point spin_until) const;
   bool MoreWaiting() const;
+  void Serve(unsigned slot, uint64_t number);
   bool HandOver() PX_EXCLUDES(mutex_);
   // Ends the turn of the reader that serves request `number`, if it still does.
   void TakeOver(uint64_t number) PX_EXCLUDES(mutex_);
@@ -65,8 +74,9 @@ class RequestLoop {
   UniqueFd stop_;  // an eventfd, readable from Stop on
 
   std::atomic<bool> stopping_ = false;
-  std::atomic<uint64_t> busy_ = 0;      // the number of the request that the reader serves
-  std::atomic<uint64_t> requests_ = 0;  // read so far
+  std::atomic<uint64_t> busy_ = 0;              // the number of the request that the reader serves
+  std::atomic<uint64_t> requests_ = 0;          // read so far
+  std::vector<std::atomic<uint64_t>> serving_;  // by slot: the number of its request, or 0
   std::atomic<bool> watching_ = false;
 
   Mutex mutex_;

@@ -55,11 +55,12 @@ add_executable(clone_mount_test
   mount/shared_file_test.cc
   mount/snapshot_test.cc
   mount/bad_ioctl_test.cc
+  mount/send_test.cc
   mount/trash_test.cc
   mount/versions_test.cc
   mount/volume_fixture.cc
 )
-target_link_libraries(clone_mount_test PRIVATE px_mount_main)
+target_link_libraries(clone_mount_test PRIVATE px_mount_main px_fs)
 px_mount_test(clone_mount_test passthrough cached user xfs)
 
 add_executable(diff_fuzz

@@ -103,7 +103,8 @@ struct px_ioc_gc {
 /* On a volume's root directory: what it holds. Cost: its number of inodes. */
 #define PX_IOC_USAGE _IOR(PX_IOC_MAGIC, 8, struct px_ioc_usage)
 /* On a volume's root directory: what differs from `other`, one JSON object a line:
- * {"path":…,"change":"added"|"removed"|"modified","type":"file"|"dir"|…,"size":…}. */
+ * {"path":…,"change":"added"|"removed"|"modified","type":"file"|"dir"|…,"size":…}, and "path_hex"
+ * with the path's bytes where they are no UTF-8. */
 #define PX_IOC_DIFF _IOWR(PX_IOC_MAGIC, 9, struct px_ioc_text)
 /* On any file: counters and state of the daemon as one JSON object (one answer, no cursor). */
 #define PX_IOC_STATUS _IOWR(PX_IOC_MAGIC, 10, struct px_ioc_text)
@@ -130,5 +131,8 @@ struct px_ioc_gc {
 /* On any directory: empties the trash of what the caller owns there (root: all) and is past its
  * age. Returns when the space is free. */
 #define PX_IOC_GC _IOWR(PX_IOC_MAGIC, 17, struct px_ioc_gc)
+/* As PX_IOC_DIFF, but with everything that differs: also where only attributes, times or the number
+ * of names have changed, directories included; a path may come more than once. */
+#define PX_IOC_CHANGES _IOWR(PX_IOC_MAGIC, 18, struct px_ioc_text)
 
 #endif

@@ -12,12 +12,11 @@
 namespace px::testing {
 namespace {
 
-constexpr std::array<unsigned long, 17> kCalls = {
-    PX_IOC_INFO,    PX_IOC_TOKEN,    PX_IOC_CREATE,        PX_IOC_CLONE,
-    PX_IOC_DROP,    PX_IOC_SNAPSHOT, PX_IOC_SNAPSHOT_DROP, PX_IOC_USAGE,
-    PX_IOC_DIFF,    PX_IOC_STATUS,   PX_IOC_LIST,          PX_IOC_VERSIONS,
-    PX_IOC_RESTORE, PX_IOC_TRASH,    PX_IOC_UNDELETE,      PX_IOC_TRASH_LIST,
-    PX_IOC_GC};
+constexpr std::array<unsigned long, 18> kCalls = {
+    PX_IOC_INFO,     PX_IOC_TOKEN,         PX_IOC_CREATE,   PX_IOC_CLONE,   PX_IOC_DROP,
+    PX_IOC_SNAPSHOT, PX_IOC_SNAPSHOT_DROP, PX_IOC_USAGE,    PX_IOC_DIFF,    PX_IOC_CHANGES,
+    PX_IOC_STATUS,   PX_IOC_LIST,          PX_IOC_VERSIONS, PX_IOC_RESTORE, PX_IOC_TRASH,
+    PX_IOC_UNDELETE, PX_IOC_TRASH_LIST,    PX_IOC_GC};
 
 class BadIoctlTest : public VolumeTest {
  protected:

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <deque>
@@ -116,6 +117,38 @@ TEST(RequestLoopTest, ARequestMayWaitForALaterOne) {
     loop.Stop();
     runner.join();
   }
+}
+
+TEST(RequestLoopTest, WhatCameBeforeCanBeWaitedFor) {
+  Queue queue(3);
+  RequestLoop* waiting = nullptr;
+  std::atomic<bool> first_done = false, second_saw_it = false;
+  Event second_began, all;
+  std::thread waiter;
+  RequestLoop loop(queue.Source([&](int number) {
+    if (number == 1) {
+      second_began.Wait();
+      first_done = true;
+      return;
+    }
+    waiter = std::thread([&, served = RequestLoop::Serving()] {
+      second_began.Set();
+      waiting->WaitForEarlier(served);
+      second_saw_it = first_done.load();
+      all.Set();
+    });
+  }),
+                   3);
+  waiting = &loop;
+  std::thread runner([&] { EXPECT_TRUE(loop.Run()); });
+  queue.Put(1);
+  queue.Put(2);
+  all.Wait();
+  EXPECT_TRUE(second_saw_it);
+  EXPECT_EQ(RequestLoop::Serving(), 0U);
+  loop.Stop();
+  runner.join();
+  waiter.join();
 }
 
 TEST(RequestLoopTest, WithAllThreadsTakenTheNextIsServedLater) {
