@@ -18,30 +18,6 @@ namespace {
 
 constexpr const char* kVersion = "px-launch 0.1.0";
 
-void AddExperiment(CLI::App& app, Session& session) {
-  CLI::App* experiment = app.add_subcommand("experiment", "Work with experiments.");
-  experiment->add_option("--experiment", session.experiment, "The experiment's number (-xp).")
-      ->type_name("NUMBER")
-      ->check(CLI::PositiveNumber);
-  experiment->add_option("-p,--project", session.project, "PROJECT or USER/PROJECT.");
-  experiment->add_flag("-c,--copy", session.copy_before, "With restart: copy the outputs.");
-  experiment->require_subcommand(1);
-  AddExperimentGet(*experiment, session);
-  AddExperimentStatuses(*experiment, session);
-  AddExperimentLogs(*experiment, session);
-  AddExperimentOutputs(*experiment, session);
-  AddExperimentResume(*experiment, session);
-  AddExperimentRestart(*experiment, session);
-  AddExperimentStop(*experiment, session);
-  AddExperimentUpdate(*experiment, session);
-  AddExperimentDelete(*experiment, session);
-  AddExperimentMetrics(*experiment, session);
-  AddExperimentResources(*experiment, session);
-  AddExperimentCode(*experiment, session);
-  AddExperimentBookmark(*experiment, session);
-  AddExperimentPrune(*experiment, session);
-}
-
 void Declare(CLI::App& app, Session& session) {
   app.set_version_flag("--version", kVersion);
   app.add_flag("-v,--verbose", session.verbose, "Say what is done.");
@@ -59,6 +35,8 @@ void Declare(CLI::App& app, Session& session) {
   AddConfig(app, session);
   AddProject(app, session);
   AddExperiment(app, session);
+  AddJob(app, session);
+  AddBuild(app, session);
   AddGroup(app, session);
   AddTree(app, session);
   AddCompare(app, session);
@@ -153,9 +131,10 @@ int RunAction(Session& session, const OutputsFsFactory& factory, std::ostream& o
               std::ostream& err) {
   auto config = LoadConfig(session.flags);
   if (!config) return Report(config.error(), err);
-  Context context(std::move(*config), factory, out, err);
+  Context context(std::move(*config), factory, out, err, session.json);
   const Done done = session.action(context);
   if (!done) return Report(done.error(), err);
+  context.FinishAnswer();
   return static_cast<int>(ExitCode::kOk);
 }
 

@@ -57,7 +57,7 @@ Done Compare(Context& context, Session& session, const std::vector<int64_t>& num
   PXL_ASSIGN(const Columns metrics, LastMetrics(*catalog, experiments));
   if (session.json) {
     const spec::Json json{{"experiments", numbers}, {"params", parameters}, {"metrics", metrics}};
-    context.out() << json.dump(2) << '\n';
+    context.Answer(json);
     return {};
   }
   std::vector<std::string> headers{"", "name"};

@@ -14,7 +14,7 @@ Done Metrics(Context& context, const Session& session) {
     for (const auto& point : points) {
       list.push_back({{"at", TimeJson(point.at)}, {"name", point.name}, {"value", point.value}});
     }
-    context.out() << list.dump(2) << '\n';
+    context.Answer(list);
     return {};
   }
   Table table({"created_at", "name", "value"});

@@ -43,6 +43,10 @@ class OutputsFs {
   virtual Status DropSnapshot(const std::string& path, const std::string& name) = 0;
   // Removes a volume whole, snapshots included. ENOENT, EBUSY while a file in it is open.
   virtual Status Drop(const std::string& path) = 0;
+  // The same, but it stays whole in the trash, from where HowToGetBack tells people to take it.
+  virtual Status Trash(const std::string& path) = 0;
+  // What to type: "px-fs undelete PATH".
+  virtual std::string HowToGetBack(const std::string& path) = 0;
   // Where a snapshot's content is, and the names of all snapshots of the volume, sorted.
   virtual std::string SnapshotPath(const std::string& path, const std::string& name) = 0;
   virtual Result<std::vector<std::string>> Snapshots(const std::string& path) = 0;

@@ -76,6 +76,12 @@ Status PxOutputsFs::DropSnapshot(const std::string& path, const std::string& nam
 
 Status PxOutputsFs::Drop(const std::string& path) { return OnParent(path, PX_IOC_DROP, "drop"); }
 
+Status PxOutputsFs::Trash(const std::string& path) {
+  return OnParent(path, PX_IOC_TRASH, "put into the trash");
+}
+
+std::string PxOutputsFs::HowToGetBack(const std::string& path) { return "px-fs undelete " + path; }
+
 std::string PxOutputsFs::SnapshotPath(const std::string& path, const std::string& name) {
   return path + "/.snapshots/" + name;
 }

@@ -10,11 +10,13 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <set>
 #include <thread>
 
 #include "base/log.h"
 #include "launcher/attempt.h"
 #include "launcher/checkpoints.h"
+#include "launcher/container.h"
 #include "launcher/files.h"
 #include "launcher/gpus.h"
 #include "launcher/job_env.h"
@@ -65,6 +67,7 @@ class Supervisor {
     PXL_ASSIGN(spec_, spec::Render(raw));
     if (experiment_.is_resume() && experiment_.state == State::kCreated)
       Enter(State::kResuming, "");
+    PXL_TRY(ChooseEngine());
     Enter(State::kScheduled, "");
     PXL_ASSIGN(const bool go, WaitForGpus());
     if (!go) return {};
@@ -102,12 +105,14 @@ class Supervisor {
     // ended.
     PXL_ASSIGN(run_, catalog_.StartRun(experiment_.id));
     const JobGroup group = JobGroup::Create(run_.GroupName(), limits);
-    PXL_TRY(catalog_.SetContainment(run_.id, group.Description(), group.Cgroup()));
-    Enter(State::kStarting, group.Description());
+    run_.containment = (engine_.empty() ? "" : DescribeContainer(engine_)) + group.Description();
+    PXL_TRY(catalog_.SetContainment(run_.id, run_.containment, group.Cgroup()));
+    Enter(State::kStarting, run_.containment);
 
     JobCommand command{.command = spec_.cmd, .directory = Directory(), .environment = {}};
     PXL_ASSIGN(command.environment, MakeEnvironment());
     command.environment.emplace_back("PX_JOB", run_.GroupName());
+    if (!engine_.empty()) command.command = InContainer(command);
     const AttemptOptions options{
         .grace_ms = context_.config().grace_ms,
         .tick_ms = context_.config().heartbeat_ms,
@@ -118,6 +123,7 @@ class Supervisor {
     };
     auto end = RunAttempt(command, group, log, options);
     group.Remove();
+    RemoveContainer(run_);
     if (!end) {
       Record(catalog_.FinishRun(run_.id,
                                 {.exit_code = {}, .signal = {}, .reason = end.error().ToString()}));
@@ -125,6 +131,28 @@ class Supervisor {
     }
     Ingest();
     return *end;
+  }
+
+  // A build section's image is used where there is an engine; only a build cannot do without.
+  Done ChooseEngine() {
+    if (!WantsContainer(spec_)) return {};
+    const std::string& setting = context_.config().engine;
+    engine_ = FindEngine(setting).value_or("");
+    if (!engine_.empty() || spec_.kind != spec::Kind::kBuild) return {};
+    return Refuse(ExitCode::kFailed, "cannot build an image: " + NoEngine(setting));
+  }
+
+  std::string InContainer(const JobCommand& command) const {
+    const std::string outputs = context_.layout().Outputs(experiment_);
+    ContainerRun run{.engine = engine_,
+                     .name = run_.GroupName(),
+                     .tag = ImageTag(experiment_),
+                     .directory = command.directory,
+                     .mounts = {outputs, ParentOf(context_.layout().MetricsFile(experiment_))},
+                     .gpus = gpus_};
+    if (command.directory != outputs) run.mounts.push_back(command.directory);
+    if (spec_.kind == spec::Kind::kBuild) return BuildCommand(*spec_.build, run);
+    return RunCommand(spec_, run, command.environment);
   }
 
   std::string Directory() const {
@@ -155,18 +183,26 @@ class Supervisor {
                               .layout = &context_.layout(),
                               .gpus = gpus_,
                               .hide_gpus = hide_gpus_,
-                              .referenced_outputs = {}};
+                              .referenced_outputs = {},
+                              .referenced_jobs = {}};
     if (experiment_.group) {
       PXL_ASSIGN(const catalog::Group group, catalog_.GetGroup(experiment_.group));
       input.group_uuid = group.uuid;
     }
-    for (const spec::Json& reference : spec_.environment.outputs_experiments) {
+    PXL_ASSIGN(input.referenced_outputs, OutputsOf(spec_.environment.outputs_experiments));
+    PXL_ASSIGN(input.referenced_jobs, OutputsOf(spec_.environment.outputs_jobs));
+    return JobEnvironment(input);
+  }
+
+  Outcome<std::vector<std::string>> OutputsOf(const std::vector<spec::Json>& references) {
+    std::vector<std::string> outputs;
+    for (const spec::Json& reference : references) {
       if (!reference.is_number_integer()) continue;
       PXL_ASSIGN(const Experiment other,
                  catalog_.FindExperiment(experiment_.project, reference.get<int64_t>()));
-      input.referenced_outputs.push_back(context_.layout().Outputs(other));
+      outputs.push_back(context_.layout().Outputs(other));
     }
-    return JobEnvironment(input);
+    return outputs;
   }
 
   // False if it ended (stopped, or never to be scheduled) while it waited.
@@ -180,13 +216,33 @@ class Supervisor {
       return false;
     }
     while (true) {
-      PXL_ASSIGN(gpus_, catalog_.LeaseGpus(experiment_.id, present, experiment_.gpus));
+      PXL_TRY(TryToLease(present));
       if (!gpus_.empty()) return true;
       if (StopWithin(std::chrono::milliseconds(context_.config().heartbeat_ms))) {
         PXL_TRY(Finish(State::kStopped, "stopped on request while it waited for GPUs"));
         return false;
       }
     }
+  }
+
+  // Whoever is next looks which of them others use; the rest of the queue needs not know.
+  Done TryToLease(const std::vector<std::string>& present) {
+    PXL_ASSIGN(const bool next, catalog_.IsNextForGpus(experiment_.id));
+    if (!next) return {};
+    std::set<std::string> busy;
+    std::string message;
+    if (context_.config().gpu_foreign != "ignore") {
+      for (const Gpu& gpu : InspectGpus()) {
+        if (gpu.processes.empty()) continue;
+        busy.insert(gpu.uuid);
+        message += (message.empty() ? "" : ", ") + gpu.uuid;
+      }
+    }
+    PXL_ASSIGN(gpus_, catalog_.LeaseGpus(experiment_.id, present, busy));
+    if (gpus_.empty() && !busy.empty()) {
+      Record(catalog_.SetMessage(experiment_.id, "waits for GPUs; programs use " + message));
+    }
+    return {};
   }
 
   // Waits; true as soon as a stop is asked for.
@@ -260,7 +316,8 @@ class Supervisor {
   Experiment experiment_;
   UniqueFd signals_;
   spec::ExperimentSpec spec_;
-  catalog::Run run_;  // the present or last one
+  catalog::Run run_;    // the present or last one
+  std::string engine_;  // of containers; empty: it runs on the machine itself
   std::vector<std::string> gpus_;
   bool hide_gpus_ = false;
 };

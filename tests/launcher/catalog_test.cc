@@ -153,14 +153,57 @@ TEST_F(CatalogTest, GpusAreLeasedOnceAndInOrder) {
   for (const auto& e : {first, second, third}) {
     ASSERT_TRUE(catalog.SetState(e.id, State::kScheduled, ""));
   }
-  EXPECT_EQ(*catalog.LeaseGpus(first.id, gpus, 2), (std::vector<std::string>{"GPU-a", "GPU-b"}));
-  EXPECT_TRUE(catalog.LeaseGpus(second.id, gpus, 2)->empty());
+  EXPECT_EQ(*catalog.LeaseGpus(first.id, gpus), (std::vector<std::string>{"GPU-a", "GPU-b"}));
+  EXPECT_TRUE(catalog.LeaseGpus(second.id, gpus)->empty());
   // One is free, but the second has waited longer.
-  EXPECT_TRUE(catalog.LeaseGpus(third.id, gpus, 1)->empty());
+  EXPECT_TRUE(catalog.LeaseGpus(third.id, gpus)->empty());
   End(first);
-  EXPECT_EQ(catalog.LeaseGpus(second.id, gpus, 2)->size(), 2U);
-  EXPECT_EQ(catalog.LeaseGpus(third.id, gpus, 1)->size(), 1U);
+  EXPECT_EQ(catalog.LeaseGpus(second.id, gpus)->size(), 2U);
+  EXPECT_EQ(catalog.LeaseGpus(third.id, gpus)->size(), 1U);
   EXPECT_EQ(catalog.GpuLeases()->size(), 3U);
+}
+
+TEST_F(CatalogTest, SharesOfAGpuAreGivenUntilItIsFull) {
+  NewExperiment request = Request();
+  request.gpus = 1;
+  request.gpu_share = 400;
+  const std::vector<std::string> gpus{"GPU-a", "GPU-b"};
+  Catalog catalog = Open();
+  std::vector<std::string> given;
+  for (int i = 0; i < 3; ++i) {
+    const Experiment e = *catalog.CreateExperiment(request);
+    ASSERT_TRUE(catalog.SetState(e.id, State::kScheduled, ""));
+    given.push_back(catalog.LeaseGpus(e.id, gpus)->at(0));
+  }
+  EXPECT_EQ(given, (std::vector<std::string>{"GPU-a", "GPU-a", "GPU-b"}));
+  request.gpu_share = kWholeGpu;
+  const Experiment whole = *catalog.CreateExperiment(request);
+  ASSERT_TRUE(catalog.SetState(whole.id, State::kScheduled, ""));
+  EXPECT_TRUE(catalog.LeaseGpus(whole.id, gpus)->empty());
+}
+
+TEST_F(CatalogTest, AGpuThatOthersUseIsNotGiven) {
+  NewExperiment request = Request();
+  request.gpus = 1;
+  Catalog catalog = Open();
+  const Experiment e = *catalog.CreateExperiment(request);
+  ASSERT_TRUE(catalog.SetState(e.id, State::kScheduled, ""));
+  EXPECT_TRUE(catalog.LeaseGpus(e.id, {"GPU-a"}, {"GPU-a"})->empty());
+  EXPECT_EQ(catalog.LeaseGpus(e.id, {"GPU-a", "GPU-b"}, {"GPU-a"})->at(0), "GPU-b");
+}
+
+// Whatever a program thinks that it may do.
+TEST_F(CatalogTest, TheSchemaRefusesToGiveAGpuTwice) {
+  NewExperiment request = Request();
+  request.gpus = 1;
+  Catalog catalog = Open();
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(catalog.CreateExperiment(request));
+  auto database = Database::Open(Path(), SQLITE_OPEN_READWRITE, 0);
+  ASSERT_TRUE(database);
+  const std::string insert = "INSERT INTO gpu_leases (gpu, experiment_id, share, since) VALUES ";
+  EXPECT_TRUE(database->Execute(insert + "('GPU-a', 1, 600, 0)"));
+  EXPECT_FALSE(database->Execute(insert + "('GPU-a', 2, 600, 0)"));
+  EXPECT_TRUE(database->Execute(insert + "('GPU-a', 2, 400, 0)"));
 }
 
 TEST_F(CatalogTest, ManyProcessesMayOpenANewOneAtOnce) {

@@ -26,7 +26,7 @@ class ToolsTest : public LauncherTest {
 
 TEST_P(ToolsTest, BashCompletesCommandsAndTheirOptions) {
   EXPECT_EQ(Complete("px-launch exp"), "experiment");
-  EXPECT_EQ(Complete("polyaxon experiment -xp 3 res"), "resume restart resources");
+  EXPECT_EQ(Complete("polyaxon experiment -xp 3 res"), "resources resume restart");
   EXPECT_EQ(Complete("px-launch experiment -xp 3 resume --from"), "--from");
   EXPECT_EQ(Complete("px-launch group -g 1 re"), "resume restart");
   EXPECT_EQ(Complete("px-launch run -f poly"), "");  // the shell's own: a file

@@ -60,6 +60,25 @@ Status DirOutputsFs::Drop(const std::string& path) {
   return {};
 }
 
+Status DirOutputsFs::Trash(const std::string& path) {
+  if (!launcher::PathExists(path)) return Fail(ENOENT, path);
+  const std::string trash = launcher::ParentOf(path) + "/.trash/";
+  PX_TRY(launcher::MakeDirs(trash));
+  int number = 1;
+  while (launcher::PathExists(trash + launcher::NameOf(path) + "-" + std::to_string(number))) {
+    ++number;
+  }
+  const std::string place = trash + launcher::NameOf(path) + "-" + std::to_string(number);
+  if (::rename(path.c_str(), place.c_str()) != 0) return FailErrno(path);
+  std::error_code error;
+  fs::remove_all(path + ".snapshots", error);
+  return {};
+}
+
+std::string DirOutputsFs::HowToGetBack(const std::string& path) {
+  return "mv " + launcher::ParentOf(path) + "/.trash/" + launcher::NameOf(path) + "-1 " + path;
+}
+
 std::string DirOutputsFs::SnapshotPath(const std::string& path, const std::string& name) {
   return PlaceOf(path, name);
 }
