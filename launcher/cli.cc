@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <new>
 
@@ -38,11 +39,16 @@ void Declare(CLI::App& app, Session& session) {
   AddJob(app, session);
   AddBuild(app, session);
   AddGroup(app, session);
+  AddBookmark(app, session);
   AddTree(app, session);
   AddCompare(app, session);
   AddGpus(app, session);
   AddTop(app, session);
   AddCompletion(app, session, kVersion);
+  AddCommand(app, session, "version", "Print the version.", [](Context& context, Session&) -> Done {
+    context.Say(kVersion, {{"version", kVersion}});
+    return {};
+  });
 }
 
 // The deepest sub-command that was understood.
@@ -72,6 +78,14 @@ std::vector<std::string> NamesOf(const CLI::App* app, bool options) {
   return names;
 }
 
+// Commands of Polyaxon that were about its server and its cluster.
+bool IsAboutServer(const std::string& word) {
+  constexpr std::array<std::string_view, 14> kWords{
+      "login",  "logout",   "whoami",   "user",        "superuser", "cluster", "dashboard",
+      "deploy", "teardown", "notebook", "tensorboard", "admin",     "upgrade", "activate"};
+  return std::find(kWords.begin(), kWords.end(), word) != kWords.end();
+}
+
 // What the parser could not make sense of, and what was probably meant.
 Failure UsageFailure(const CLI::App& app, const CLI::ParseError& error) {
   Failure failure{ExitCode::kUsage, error.what(), ""};
@@ -86,6 +100,10 @@ Failure UsageFailure(const CLI::App& app, const CLI::ParseError& error) {
   failure.message = option          ? "no such option: " + words.front()
                     : wants_command ? "no such command: " + words.front()
                                     : "unexpected argument: " + words.front();
+  if (wants_command && command->get_parent() == nullptr && IsAboutServer(words.front())) {
+    failure.message = "px has no '" + words.front() + "': there is no server and no cluster";
+    return failure;
+  }
   const std::string nearest = spec::NearestName(words.front(), NamesOf(command, option));
   if ((option || wants_command) && !nearest.empty()) {
     failure.hint = "did you mean '" + nearest + "'?";

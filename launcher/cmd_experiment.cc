@@ -47,6 +47,7 @@ void AddExperiment(CLI::App& app, Session& session) {
   CLI::App* experiment = AddKind(app, session, Kind::kExperiment, "--experiment");
   AddCommon(*experiment, session);
   AddRunAgain(*experiment, session);
+  AddExperimentJobs(*experiment, session);
 }
 
 void AddJob(CLI::App& app, Session& session) {

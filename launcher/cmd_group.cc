@@ -3,6 +3,7 @@
 
 #include "launcher/describe.h"
 #include "launcher/erase.h"
+#include "launcher/experiment_list.h"
 #include "launcher/local_cache.h"
 #include "launcher/session.h"
 #include "launcher/stop.h"
@@ -18,6 +19,7 @@ struct Options {
   bool pending = false;
   bool with_resumes = false;
   Details details;
+  ListOptions list;
 };
 
 Outcome<std::vector<Experiment>> MembersOf(Context& context, const Group& group) {
@@ -65,27 +67,13 @@ Done Get(Context& context, const Session& session) {
   return {};
 }
 
-Done Experiments(Context& context, const Session& session) {
+Done Experiments(Context& context, const Session& session, const Options& options) {
   PXL_ASSIGN(const Group group, ResolveGroup(context, session));
-  PXL_ASSIGN(const auto members, MembersOf(context, group));
-  if (session.json) {
-    spec::Json list = spec::Json::array();
-    for (const Experiment& member : members)
-      list.push_back(ExperimentJson(member, context.layout()));
-    context.Answer(list);
-    return {};
+  PXL_ASSIGN(auto members, MembersOf(context, group));
+  if (!session.json) {
+    context.out() << "Experiments for experiment group `" << group.number << "`.\n";
   }
-  context.out() << "Experiments for experiment group `" << group.number << "`.\n\n";
-  auto headers = ExperimentHeaders();
-  headers.emplace_back("params");
-  Table table(headers);
-  for (const Experiment& member : members) {
-    auto row = ExperimentRow(member, NowNs(context.clock()));
-    row.push_back(ValueText(DeclarationsOf(member)));
-    table.Add(std::move(row));
-  }
-  table.Print(context.out());
-  return {};
+  return PrintList(context, std::move(members), options.list, "Experiments");
 }
 
 Done Statuses(Context& context, const Session& session) {
@@ -205,7 +193,10 @@ void AddGroup(CLI::App& app, Session& session) {
   group->add_option("-p,--project", session.project, "PROJECT or USER/PROJECT.");
   group->require_subcommand(1);
   AddCommand(*group, session, "get", "Show a group and make it the current one.", Get);
-  AddCommand(*group, session, "experiments", "List its experiments.", Experiments);
+  options->list.declarations = true;  // they are what members differ in
+  AddListOptions(
+      *AddCommand(*group, session, "experiments", "List its experiments.", with(Experiments)),
+      options->list);
   AddCommand(*group, session, "statuses", "List its statuses.", Statuses);
   CLI::App* stop = AddCommand(*group, session, "stop", "Stop its experiments.", with(Stop));
   AddYes(*stop, options->yes);

@@ -1,7 +1,8 @@
-// px-launch project experiments|jobs|builds|groups
+// px-launch project experiments|jobs|builds|groups, px-launch bookmark ...
 #include <memory>
 
 #include "launcher/describe.h"
+#include "launcher/experiment_list.h"
 #include "launcher/reconcile.h"
 #include "launcher/session.h"
 
@@ -14,12 +15,11 @@ struct Options {
   bool independent = false;
   bool bookmarked = false;
   int64_t group = 0;
-  int64_t page = 1;
+  ListOptions list;
 };
 
 Done Experiments(Context& context, const Session& session, const Options& options,
                  catalog::Kind kind) {
-  constexpr int64_t kPageSize = 30;
   PXL_ASSIGN(const Project project, ResolveProject(context, session));
   PXL_TRY(Reconcile(context));
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
@@ -32,30 +32,12 @@ Done Experiments(Context& context, const Session& session, const Options& option
     PXL_ASSIGN(const catalog::Group group, catalog->FindGroup(project.id, options.group));
     filter.group = group.id;
   }
-  PXL_ASSIGN(const int64_t count, catalog->CountExperiments(filter));
+  PXL_ASSIGN(auto experiments, catalog->ListExperiments(filter));
   if (!session.json) {
-    filter.limit = kPageSize;
-    filter.offset = (options.page - 1) * kPageSize;
+    context.out() << TitleOf(kind) << "s for project `" << project.user << "/" << project.name
+                  << "`.\n";
   }
-  PXL_ASSIGN(const auto experiments, catalog->ListExperiments(filter));
-  if (session.json) {
-    spec::Json list = spec::Json::array();
-    for (const auto& e : experiments) list.push_back(ExperimentJson(e, context.layout()));
-    context.Answer(list);
-    return {};
-  }
-  context.out() << TitleOf(kind) << "s for project `" << project.user << "/" << project.name
-                << "`.\n";
-  Pairs navigation{{"count", std::to_string(count)}};
-  if (filter.offset + kPageSize < count) {
-    navigation.insert(navigation.begin(), {"next", "--page=" + std::to_string(options.page + 1)});
-  }
-  PrintSection(context.out(), "Navigation:", navigation);
-  context.out() << '\n' << TitleOf(kind) << "s:\n\n";
-  Table table(ExperimentHeaders());
-  for (const auto& e : experiments) table.Add(ExperimentRow(e, NowNs(context.clock())));
-  table.Print(context.out());
-  return {};
+  return PrintList(context, std::move(experiments), options.list, TitleOf(kind) + "s");
 }
 
 Done Groups(Context& context, const Session& session, const Options& options) {
@@ -84,25 +66,47 @@ Done Groups(Context& context, const Session& session, const Options& options) {
 
 }  // namespace
 
-void AddProjectLists(CLI::App& project, Session& session) {
+namespace {
+
+// The lists of one parent: "experiments", "jobs", "builds", "groups". Each with options of its own.
+void AddLists(CLI::App& parent, Session& session, bool bookmarked) {
   for (const catalog::Kind kind :
        {catalog::Kind::kExperiment, catalog::Kind::kJob, catalog::Kind::kBuild}) {
     auto options = std::make_shared<Options>();
-    CLI::App* list = AddCommand(project, session, std::string(catalog::KindName(kind)) + "s",
-                                "List its " + std::string(catalog::KindName(kind)) + "s.",
+    options->bookmarked = bookmarked;
+    const std::string plural = std::string(catalog::KindName(kind)) + "s";
+    CLI::App* list = AddCommand(parent, session, plural,
+                                (bookmarked ? "List the bookmarked " : "List its ") + plural + ".",
                                 [options, kind](Context& context, Session& s) {
                                   return Experiments(context, s, *options, kind);
                                 });
-    list->add_flag("--bookmarked", options->bookmarked, "Only those that are bookmarked.");
-    list->add_option("--page", options->page, "Which page.")->check(CLI::PositiveNumber);
+    AddListOptions(*list, options->list);
+    if (!bookmarked) {
+      list->add_flag("--bookmarked", options->bookmarked, "Only those that are bookmarked.");
+    }
     if (kind != catalog::Kind::kExperiment) continue;
     list->add_flag("-i,--independent", options->independent, "Only those in no group.");
     list->add_option("-g,--group", options->group, "Only those of this group.");
   }
   auto options = std::make_shared<Options>();
-  AddCommand(project, session, "groups", "List its groups.",
-             [options](Context& context, Session& s) { return Groups(context, s, *options); })
-      ->add_flag("--bookmarked", options->bookmarked, "Only those that are bookmarked.");
+  options->bookmarked = bookmarked;
+  CLI::App* groups = AddCommand(
+      parent, session, "groups", bookmarked ? "List the bookmarked groups." : "List its groups.",
+      [options](Context& context, Session& s) { return Groups(context, s, *options); });
+  if (!bookmarked) {
+    groups->add_flag("--bookmarked", options->bookmarked, "Only those that are bookmarked.");
+  }
+}
+
+}  // namespace
+
+void AddProjectLists(CLI::App& project, Session& session) { AddLists(project, session, false); }
+
+void AddBookmark(CLI::App& app, Session& session) {
+  CLI::App* bookmark = app.add_subcommand("bookmark", "List what is bookmarked.");
+  bookmark->add_option("-p,--project", session.project, "PROJECT or USER/PROJECT.");
+  bookmark->require_subcommand(1);
+  AddLists(*bookmark, session, true);
 }
 
 }  // namespace px::launcher

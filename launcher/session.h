@@ -58,6 +58,7 @@ void AddProject(CLI::App& app, Session& session);
 void AddExperiment(CLI::App& app, Session& session);
 void AddJob(CLI::App& app, Session& session);
 void AddBuild(CLI::App& app, Session& session);
+void AddBookmark(CLI::App& app, Session& session);
 void AddGroup(CLI::App& app, Session& session);
 void AddProjectLists(CLI::App& project, Session& session);
 void AddGroupClones(CLI::App& group, Session& session);
@@ -67,6 +68,7 @@ void AddGpus(CLI::App& app, Session& session);
 void AddTop(CLI::App& app, Session& session);
 // `app` must be the program's, and outlive the action.
 void AddCompletion(CLI::App& app, Session& session, const std::string& version);
+void AddExperimentJobs(CLI::App& experiment, Session& session);
 void AddExperimentGet(CLI::App& experiment, Session& session);
 void AddExperimentStatuses(CLI::App& experiment, Session& session);
 void AddExperimentLogs(CLI::App& experiment, Session& session);

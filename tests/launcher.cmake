@@ -52,7 +52,7 @@ px_launcher_test(launcher_e2e_test launcher
   launcher/tools_test.cc
 )
 px_launcher_test(polyaxon_book_test launcher launcher/polyaxon_book_test.cc)
-px_launcher_test(launcher_kill_test launcher launcher/kill_test.cc)
+px_launcher_test(launcher_kill_test launcher launcher/kill_test.cc launcher/lease_model.cc)
 px_launcher_test(launcher_gpu_queue_test long
   launcher/gpu_queue_test.cc launcher/lease_model.cc)
 px_launcher_test(launcher_soak_test long launcher/soak_test.cc)

@@ -152,6 +152,55 @@ TEST_P(PolyaxonBook, JsonIsAllThatIsOnStandardOutput) {
   }
 }
 
+// Section 1.1: its commands, and those that were about its server.
+TEST_P(PolyaxonBook, CommandTree) {
+  for (const char* command : {"bookmark", "build", "check", "completion", "config", "experiment",
+                              "group", "init", "job", "project", "run", "upload", "version"}) {
+    Exits(std::string("polyaxon ") + command + " --help", 0);
+  }
+  for (const char* command : {"login", "cluster", "notebook", "superuser"}) {
+    const CommandResult result = Type(std::string("polyaxon ") + command);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_NE(result.err.find("there is no server"), std::string::npos) << result.err;
+  }
+  EXPECT_NE(Type("polyaxon expermient get").err.find("did you mean 'experiment'?"),
+            std::string::npos);
+}
+
+// Sections 1.2 and 1.3: lists, by query and sorted.
+TEST_P(PolyaxonBook, Lists) {
+  Write("group.yml",
+        "version: 1\nkind: group\nhptuning: {concurrency: 3, matrix: {lr: {values: [1, 2, 3]}}}\n"
+        "run: {cmd: 'echo \"{\\\"metrics\\\": {\\\"loss\\\": $((10 - {{ lr }}))}}\" >> "
+        "$PX_METRICS_PATH'}\n");
+  Exits("polyaxon run -f group.yml", 0);
+  WaitFor("the group", [&] { return Json({"group", "-g", "1", "get"})["status"] == "succeeded"; });
+  const auto numbers = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> line{"group", "-g", "1", "experiments"};
+    line.insert(line.end(), options.begin(), options.end());
+    std::vector<int64_t> ids;
+    for (const auto& one : Json(line)) ids.push_back(one["id"]);
+    return ids;
+  };
+  using Ids = std::vector<int64_t>;
+  EXPECT_EQ(numbers({}), (Ids{3, 2, 1}));
+  EXPECT_EQ(numbers({"-s", "-metric.loss"}), (Ids{1, 2, 3}));
+  EXPECT_EQ(numbers({"--sort", "metric__loss"}), (Ids{3, 2, 1}));
+  EXPECT_EQ(numbers({"-q", "metric.loss:<=8, status:succeeded"}), (Ids{3, 2}));
+  EXPECT_EQ(numbers({"-q", "params.lr:1|3"}), (Ids{3, 1}));
+  EXPECT_EQ(numbers({"-q", "params.lr:~1..2"}), (Ids{3}));
+  EXPECT_EQ(Launch({"group", "-g", "1", "experiments", "-q", "statsu:failed"}).exit_code, 2);
+  const std::string table = Type("polyaxon group -g 1 experiments -m -s id").out;
+  for (const char* word : {"Navigation:", "count  3", "loss", "lr"}) {
+    EXPECT_NE(table.find(word), std::string::npos) << word << table;
+  }
+  EXPECT_NE(Type("polyaxon project experiments -g 1 --metrics").out.find("loss"),
+            std::string::npos);
+  Exits("polyaxon experiment -xp 1 jobs", 0);
+  Exits("polyaxon experiment -xp 1 bookmark", 0);
+  EXPECT_EQ(Json({"bookmark", "experiments"}).size(), 1U);
+}
+
 // Section 1.5: what run says of each kind, and of what it cannot do.
 TEST_P(PolyaxonBook, KindsThatRun) {
   Write("job.yml", "version: 1\nkind: job\nrun: {cmd: 'echo done'}\n");
