@@ -127,6 +127,11 @@ Done RunGroup(Context& context, const Session& session, const Options& options,
                                 .ttl_s = options.ttl_s};
   PXL_ASSIGN(auto members, MakeMembers(context, group, raw, marks,
                                        Propose(group, static_cast<uint64_t>(seed), {}), defaults));
+  if (!members.empty()) {
+    PXL_ASSIGN(const spec::Json first, spec::ReadText(members.front().raw_spec, "member.json"));
+    PXL_ASSIGN(const spec::ExperimentSpec rendered, spec::Render(first));
+    PXL_TRY(CheckEngine(context, rendered));
+  }
   PXL_ASSIGN(const catalog::Project project, ResolveProject(context, session));
   PXL_TRY(Reconcile(context));
   if (!session.json) {

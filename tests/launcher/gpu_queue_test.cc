@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <random>
 #include <set>
 
@@ -49,6 +50,35 @@ class GpuQueueTest : public LauncherTest {
       }
     }
     return found;
+  }
+
+  // How often one was given GPUs while an older one waited for some: never, to the 50 ms within
+  // which the two clocks and the two transactions can differ.
+  static int Passed(const catalog::Catalog& catalog,
+                    const std::vector<catalog::GpuEvent>& history) {
+    constexpr int64_t kSlackNs = 50'000'000;
+    std::map<int64_t, int64_t> given_at;  // of the first time, by experiment
+    for (const catalog::GpuEvent& event : history) {
+      if (event.given) given_at.try_emplace(event.experiment.value, event.at);
+    }
+    int passed = 0;
+    int64_t latest = 0;  // of those that are older
+    for (auto one = given_at.begin(); one != given_at.end(); ++one) {
+      latest = std::max(latest, one->second);
+      const auto next = std::next(one);
+      if (next == given_at.end() || next->second >= latest - kSlackNs) continue;
+      // An older one came later: was it waiting by then?
+      for (auto older = given_at.begin(); older != next; ++older) {
+        if (older->second <= next->second + kSlackNs) continue;
+        const auto statuses = catalog.Statuses(catalog::ExperimentId{older->first});
+        for (const catalog::StatusEntry& entry : *statuses) {
+          if (entry.state != catalog::State::kScheduled) continue;
+          if (entry.created_at < next->second - kSlackNs) ++passed;
+          break;
+        }
+      }
+    }
+    return passed;
   }
 
   std::mt19937_64 rng_;
@@ -99,6 +129,7 @@ TEST_P(GpuQueueTest, NoneIsGivenTwiceAndNoneLeaks) {
   ASSERT_TRUE(history);
   EXPECT_EQ(CheckLeases(*history, *catalog.GpuLeases()), std::vector<std::string>{});
   EXPECT_TRUE(catalog.GpuLeases()->empty());
+  EXPECT_EQ(Passed(catalog, *history), 0);
   EXPECT_EQ(catalog.Unfinished()->size(), 1U);
   std::printf(
       "%d experiments on 64 GPUs: queued after %.0f s, all ended after %.0f s; %zu leases, "

@@ -92,6 +92,11 @@ TEST_P(JobTest, ABuildWithoutAnEngineIsRefusedAndAnExperimentSaysThatItRunsHere)
   EXPECT_NE(run.err.find("The command runs on this machine itself."), std::string::npos);
   WaitDone(1);
   EXPECT_EQ(Logs(1), "A=b\n");
+  Write("group.yml",
+        "version: 1\nkind: group\nbuild: {image: 'base:1'}\n"
+        "hptuning: {matrix: {lr: {values: [1]}}}\nrun: {cmd: 'true'}\n");
+  EXPECT_NE(Launch({"run", "-f", "group.yml"}).err.find("runs on this machine itself."),
+            std::string::npos);
 }
 
 TEST_P(JobTest, ABuildIsMadeByTheEngine) {
