@@ -28,6 +28,13 @@ struct FileVersion {
   int64_t replaced_ns = 0;  // when something else took its place
 };
 
+// What differs between two volumes, seen from the first.
+struct Difference {
+  std::string path;
+  std::string change;  // "added", "removed", "modified"
+  int64_t bytes = 0;   // of what there is afterwards
+};
+
 class OutputsFs {
  public:
   virtual ~OutputsFs() = default;
@@ -55,6 +62,8 @@ class OutputsFs {
   // Exchanges the file's content with a kept version, which then holds what the file had. ENOENT if
   // there is no such, EBUSY while the file is open.
   virtual Status RestoreVersion(const std::string& file, uint64_t version) = 0;
+  // What would have to be done to `from` to have `to`; directories are left out. In no order.
+  virtual Result<std::vector<Difference>> Diff(const std::string& from, const std::string& to) = 0;
   virtual Result<VolumeUsage> Usage(const std::string& path) = 0;
   // True if `path` is a volume (a link to one is not).
   virtual Result<bool> Exists(const std::string& path) = 0;

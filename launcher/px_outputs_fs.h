@@ -19,6 +19,7 @@ class PxOutputsFs final : public OutputsFs {
   Result<std::vector<std::string>> Snapshots(const std::string& path) override;
   Result<std::vector<FileVersion>> Versions(const std::string& file) override;
   Status RestoreVersion(const std::string& file, uint64_t version) override;
+  Result<std::vector<Difference>> Diff(const std::string& from, const std::string& to) override;
   Result<VolumeUsage> Usage(const std::string& path) override;
   Result<bool> Exists(const std::string& path) override;
 };

@@ -95,6 +95,30 @@ Status DirOutputsFs::RestoreVersion(const std::string& file, uint64_t) {
   return Fail(ENOTTY, file);
 }
 
+Result<std::vector<launcher::Difference>> DirOutputsFs::Diff(const std::string& from,
+                                                             const std::string& to) {
+  std::vector<launcher::Difference> differences;
+  std::error_code error;
+  for (const auto& entry : fs::recursive_directory_iterator(to, error)) {
+    if (entry.is_directory()) continue;
+    const std::string path = fs::relative(entry.path(), to).string();
+    const auto size = static_cast<int64_t>(entry.file_size());
+    const auto before = launcher::ReadFile(from + "/" + path);
+    if (!before) {
+      differences.push_back({path, "added", size});
+    } else if (*before != launcher::ReadFile(entry.path().string()).value_or("")) {
+      differences.push_back({path, "modified", size});
+    }
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(from, error)) {
+    if (entry.is_directory()) continue;
+    const std::string path = fs::relative(entry.path(), from).string();
+    if (!launcher::PathExists(to + "/" + path)) differences.push_back({path, "removed", 0});
+  }
+  if (error) return Fail(error.value(), from);
+  return differences;
+}
+
 Result<launcher::VolumeUsage> DirOutputsFs::Usage(const std::string& path) {
   std::error_code error;
   launcher::VolumeUsage usage;

@@ -21,6 +21,8 @@ class DirOutputsFs final : public launcher::OutputsFs {
   Result<std::vector<std::string>> Snapshots(const std::string& path) override;
   Result<std::vector<launcher::FileVersion>> Versions(const std::string& file) override;
   Status RestoreVersion(const std::string& file, uint64_t version) override;
+  Result<std::vector<launcher::Difference>> Diff(const std::string& from,
+                                                 const std::string& to) override;
   Result<launcher::VolumeUsage> Usage(const std::string& path) override;
   Result<bool> Exists(const std::string& path) override;
 };
