@@ -1,4 +1,4 @@
-"""Fits a line by gradient descent, without any library: a second's work for a search to run.
+"""Fits a line by gradient descent, without any library: a moment's work for a search to run.
 
 usage: fit.py LEARNING_RATE
 """
@@ -22,7 +22,7 @@ for epoch in range(10):
         intercept -= rate * sum(errors) / len(points)
     loss = sum((slope * x + intercept - y) ** 2 for x, y in points) / len(points)
     experiment.log_metrics(loss=loss)
-    time.sleep(0.1)  # so that it can be watched
+    time.sleep(0.07)  # so that it can be watched
 with open(experiment.get_outputs_path() + "/line.ckpt", "w") as file:
     json.dump({"slope": slope, "intercept": intercept}, file)
 print(f"y = {slope:.3f} x + {intercept:.3f}, loss {loss:.2g}")
