@@ -76,6 +76,26 @@ std::string ImageTag(const catalog::Experiment& experiment) {
   return "px/" + name + ":" + std::to_string(experiment.number);
 }
 
+ContainerRun MakeContainerRun(const std::string& engine, const catalog::Experiment& experiment,
+                              const catalog::Run& run, const std::string& directory,
+                              const std::vector<std::string>& gpus, const Layout& layout) {
+  const std::string outputs = layout.Outputs(experiment);
+  ContainerRun made{.engine = engine,
+                    .name = run.GroupName(),
+                    .tag = ImageTag(experiment),
+                    .directory = directory,
+                    .mounts = {outputs, ParentOf(layout.MetricsFile(experiment))},
+                    .gpus = gpus};
+  if (directory != outputs) made.mounts.push_back(directory);
+  return made;
+}
+
+std::string InContainer(const spec::ExperimentSpec& spec, const ContainerRun& run,
+                        const Environment& environment) {
+  if (spec.kind == spec::Kind::kBuild) return BuildCommand(*spec.build, run);
+  return RunCommand(spec, run, environment);
+}
+
 std::string BuildCommand(const spec::BuildSpec& build, const ContainerRun& run) {
   std::string text = run.engine + " build -t " + run.tag + (build.nocache ? " --no-cache" : "");
   const std::string context = Quoted(build.context.empty() ? "." : build.context);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "catalog/catalog_types.h"
+#include "launcher/paths.h"
 #include "launcher/process.h"
 #include "launcher/spec/spec.h"
 
@@ -34,8 +35,16 @@ struct ContainerRun {
   std::vector<std::string> gpus;    // UUIDs
 };
 
+// For one attempt in `directory`: its outputs, its metrics file's directory and `directory` bound.
+ContainerRun MakeContainerRun(const std::string& engine, const catalog::Experiment& experiment,
+                              const catalog::Run& run, const std::string& directory,
+                              const std::vector<std::string>& gpus, const Layout& layout);
 // PROJECT's image for that experiment or build: "px/user_project:7".
 std::string ImageTag(const catalog::Experiment& experiment);
+// The command line for bash that does what the specification says: for a build BuildCommand, else
+// RunCommand.
+std::string InContainer(const spec::ExperimentSpec& spec, const ContainerRun& run,
+                        const Environment& environment);
 // The command line for bash that builds the image.
 std::string BuildCommand(const spec::BuildSpec& build, const ContainerRun& run);
 // The one that builds it if there is anything to build, and becomes the container that runs

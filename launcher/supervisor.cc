@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <set>
 #include <thread>
 
 #include "base/log.h"
@@ -18,8 +17,9 @@
 #include "launcher/checkpoints.h"
 #include "launcher/container.h"
 #include "launcher/files.h"
+#include "launcher/gpu_lease.h"
 #include "launcher/gpus.h"
-#include "launcher/job_env.h"
+#include "launcher/job_inputs.h"
 #include "launcher/metrics_file.h"
 #include "launcher/process.h"
 #include "launcher/saved_environment.h"
@@ -110,9 +110,15 @@ class Supervisor {
     Enter(State::kStarting, run_.containment);
 
     JobCommand command{.command = spec_.cmd, .directory = Directory(), .environment = {}};
-    PXL_ASSIGN(command.environment, MakeEnvironment());
+    PXL_ASSIGN(command.environment, EnvironmentFor(context_.layout(), catalog_, experiment_, spec_,
+                                                   {.leased = gpus_, .hide_others = hide_gpus_}));
     command.environment.emplace_back("PX_JOB", run_.GroupName());
-    if (!engine_.empty()) command.command = InContainer(command);
+    if (!engine_.empty()) {
+      command.command = InContainer(
+          spec_,
+          MakeContainerRun(engine_, experiment_, run_, command.directory, gpus_, context_.layout()),
+          command.environment);
+    }
     const AttemptOptions options{
         .grace_ms = context_.config().grace_ms,
         .tick_ms = context_.config().heartbeat_ms,
@@ -142,19 +148,6 @@ class Supervisor {
     return Refuse(ExitCode::kFailed, "cannot build an image: " + NoEngine(setting));
   }
 
-  std::string InContainer(const JobCommand& command) const {
-    const std::string outputs = context_.layout().Outputs(experiment_);
-    ContainerRun run{.engine = engine_,
-                     .name = run_.GroupName(),
-                     .tag = ImageTag(experiment_),
-                     .directory = command.directory,
-                     .mounts = {outputs, ParentOf(context_.layout().MetricsFile(experiment_))},
-                     .gpus = gpus_};
-    if (command.directory != outputs) run.mounts.push_back(command.directory);
-    if (spec_.kind == spec::Kind::kBuild) return BuildCommand(*spec_.build, run);
-    return RunCommand(spec_, run, command.environment);
-  }
-
   std::string Directory() const {
     const std::string code = context_.layout().RunDir(experiment_);
     return experiment_.code_snapshot.empty() ? context_.layout().Outputs(experiment_) : code;
@@ -174,37 +167,6 @@ class Supervisor {
     return {};
   }
 
-  Outcome<Environment> MakeEnvironment() {
-    PXL_ASSIGN(const catalog::Project project, catalog_.GetProject(experiment_.project));
-    JobEnvironmentInput input{.experiment = &experiment_,
-                              .project = &project,
-                              .group_uuid = {},
-                              .spec = &spec_,
-                              .layout = &context_.layout(),
-                              .gpus = gpus_,
-                              .hide_gpus = hide_gpus_,
-                              .referenced_outputs = {},
-                              .referenced_jobs = {}};
-    if (experiment_.group) {
-      PXL_ASSIGN(const catalog::Group group, catalog_.GetGroup(experiment_.group));
-      input.group_uuid = group.uuid;
-    }
-    PXL_ASSIGN(input.referenced_outputs, OutputsOf(spec_.environment.outputs_experiments));
-    PXL_ASSIGN(input.referenced_jobs, OutputsOf(spec_.environment.outputs_jobs));
-    return JobEnvironment(input);
-  }
-
-  Outcome<std::vector<std::string>> OutputsOf(const std::vector<spec::Json>& references) {
-    std::vector<std::string> outputs;
-    for (const spec::Json& reference : references) {
-      if (!reference.is_number_integer()) continue;
-      PXL_ASSIGN(const Experiment other,
-                 catalog_.FindExperiment(experiment_.project, reference.get<int64_t>()));
-      outputs.push_back(context_.layout().Outputs(other));
-    }
-    return outputs;
-  }
-
   // False if it ended (stopped, or never to be scheduled) while it waited.
   Outcome<bool> WaitForGpus() {
     const std::vector<std::string> present = PresentGpus();
@@ -216,33 +178,13 @@ class Supervisor {
       return false;
     }
     while (true) {
-      PXL_TRY(TryToLease(present));
+      PXL_ASSIGN(gpus_, TryToLease(context_, catalog_, experiment_.id, present));
       if (!gpus_.empty()) return true;
       if (StopWithin(std::chrono::milliseconds(context_.config().heartbeat_ms))) {
         PXL_TRY(Finish(State::kStopped, "stopped on request while it waited for GPUs"));
         return false;
       }
     }
-  }
-
-  // Whoever is next looks which of them others use; the rest of the queue needs not know.
-  Done TryToLease(const std::vector<std::string>& present) {
-    PXL_ASSIGN(const bool next, catalog_.IsNextForGpus(experiment_.id));
-    if (!next) return {};
-    std::set<std::string> busy;
-    std::string message;
-    if (context_.config().gpu_foreign != "ignore") {
-      for (const Gpu& gpu : InspectGpus()) {
-        if (gpu.processes.empty()) continue;
-        busy.insert(gpu.uuid);
-        message += (message.empty() ? "" : ", ") + gpu.uuid;
-      }
-    }
-    PXL_ASSIGN(gpus_, catalog_.LeaseGpus(experiment_.id, present, busy));
-    if (gpus_.empty() && !busy.empty()) {
-      Record(catalog_.SetMessage(experiment_.id, "waits for GPUs; programs use " + message));
-    }
-    return {};
   }
 
   // Waits; true as soon as a stop is asked for.
