@@ -18,18 +18,18 @@ std::vector<std::string> Choose(const std::vector<std::string>& gpus,
     const auto found = taken.find(gpu);
     return found == taken.end() ? int64_t{0} : found->second;
   };
-  std::vector<std::string> fit;
-  for (const std::string& gpu : gpus) {
-    const int64_t held = taken_of(gpu);
+  std::vector<std::pair<int64_t, size_t>> fit;  // what is left of it; its place in the order
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    const int64_t held = taken_of(gpus[i]);
     // What runs on a shared one is its holders'.
-    if (held == 0 && busy.contains(gpu)) continue;
-    if (held + share <= kWholeGpu) fit.push_back(gpu);
+    if (held == 0 && busy.contains(gpus[i])) continue;
+    if (held + share <= kWholeGpu) fit.emplace_back(kWholeGpu - held, i);
   }
-  std::stable_sort(fit.begin(), fit.end(), [&](const std::string& a, const std::string& b) {
-    return taken_of(a) > taken_of(b);
-  });
+  std::sort(fit.begin(), fit.end());
   if (static_cast<int64_t>(fit.size()) > wanted) fit.resize(static_cast<size_t>(wanted));
-  return fit;
+  std::vector<std::string> chosen;
+  for (const auto& [left, i] : fit) chosen.push_back(gpus[i]);
+  return chosen;
 }
 
 }  // namespace

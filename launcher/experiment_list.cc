@@ -67,23 +67,29 @@ Outcome<Json> ValueOf(const Entry& entry, const std::string& key, int64_t now) {
                                 : "did you mean '" + nearest + "'?");
 }
 
-Done Sort(std::vector<Entry>& entries, const std::string& sort, int64_t now) {
-  // The last key first: each keeps the order of the one before among equals.
-  auto keys = ParseSort(sort);
-  std::reverse(keys.begin(), keys.end());
-  for (const SortKey& key : keys) {
-    std::vector<std::pair<Json, Entry>> all;
-    for (Entry& entry : entries) {
+Outcome<std::vector<Entry>> Sorted(std::vector<Entry> entries, const std::string& sort,
+                                   int64_t now) {
+  const auto keys = ParseSort(sort);
+  std::vector<std::vector<Json>> values;  // of each entry, by key
+  std::vector<size_t> order;
+  for (const Entry& entry : entries) {
+    order.push_back(values.size());
+    values.emplace_back();
+    for (const SortKey& key : keys) {
       PXL_ASSIGN(Json value, ValueOf(entry, key.key, now));
-      all.emplace_back(std::move(value), std::move(entry));
+      values.back().push_back(std::move(value));
     }
-    std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) {
-      return CompareForSort(key, a.first, b.first) < 0;
-    });
-    entries.clear();
-    for (auto& [value, entry] : all) entries.push_back(std::move(entry));
   }
-  return {};
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const int compared = CompareForSort(keys[i], values[a][i], values[b][i]);
+      if (compared != 0) return compared < 0;
+    }
+    return a < b;
+  });
+  std::vector<Entry> sorted;
+  for (const size_t i : order) sorted.push_back(std::move(entries[i]));
+  return sorted;
 }
 
 Outcome<std::vector<Entry>> Choose(Context& context, std::vector<Experiment> all,
@@ -105,8 +111,7 @@ Outcome<std::vector<Entry>> Choose(Context& context, std::vector<Experiment> all
                }));
     if (wanted) entries.push_back(std::move(entry));
   }
-  PXL_TRY(Sort(entries, options.sort, now));
-  return entries;
+  return Sorted(std::move(entries), options.sort, now);
 }
 
 // A column for each metric and each declaration that any of them has.
