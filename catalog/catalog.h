@@ -12,6 +12,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,6 +33,7 @@ struct ExperimentFilter {
   int64_t limit = 0;  // 0: all
   int64_t offset = 0;
   bool bookmarked_only = false;
+  std::optional<Kind> kind;  // without it, of every kind
 };
 
 class Catalog {
@@ -97,6 +100,8 @@ class Catalog {
                     const std::string& message);
   Result<std::vector<StatusEntry>> Statuses(ExperimentId id) const;
   Status RequestStop(ExperimentId id);
+  // What its status is about; the status stays.
+  Status SetMessage(ExperimentId id, const std::string& message);
 
   // ---- Runs ----
   // The next attempt.
@@ -122,13 +127,18 @@ class Catalog {
   Result<std::vector<MetricPoint>> LastMetrics(ExperimentId id) const;
 
   // ---- GPUs ----
-  // Leases `count` of `gpus` to the experiment if no experiment that waits longer wants any and
-  // enough are free; the UUIDs. Those it holds already, if it does. Empty if it must wait. EINVAL
-  // if `count` > gpus.size() or the experiment is done.
+  // Whether no experiment that wants GPUs has waited longer.
+  Result<bool> IsNextForGpus(ExperimentId id) const;
+  // Leases to the experiment as many of `gpus` as it wants, or its share of one, if no experiment
+  // that waits longer wants any and enough are free; the UUIDs. Those it holds already, if it does.
+  // Empty if it must wait. `busy` ones are not given now. EINVAL if it wants more than there are,
+  // or is done. The schema itself refuses to give a GPU twice.
   Result<std::vector<std::string>> LeaseGpus(ExperimentId id, const std::vector<std::string>& gpus,
-                                             int64_t count);
-  // Which experiment holds which GPU.
-  Result<std::vector<std::pair<std::string, ExperimentId>>> GpuLeases() const;
+                                             const std::set<std::string>& busy = {});
+  // Who holds what, by GPU.
+  Result<std::vector<GpuLease>> GpuLeases() const;
+  // Everything that was ever given and given back, oldest first; with a limit only the newest.
+  Result<std::vector<GpuEvent>> GpuHistory(int64_t limit = 0) const;
 
   // ---- Groups ----
   // The group and its experiments (their `group` and `project` fields are filled in), in one

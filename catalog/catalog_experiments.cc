@@ -12,7 +12,8 @@ constexpr const char* kSelect =
     "e.max_restarts, e.state, e.last_message, e.created_at, e.updated_at, e.started_at, "
     "e.finished_at, e.stop_requested_at, e.owner_host, e.owner_boot, e.owner_pid, e.owner_start, "
     "e.inherited_checkpoint, e.inherited_checkpoint_kind, e.inherited_checkpoint_at, "
-    "e.inherited_restored, e.resume_from, e.restore_checkpoint, e.plan, e.bookmarked "
+    "e.inherited_restored, e.resume_from, e.restore_checkpoint, e.plan, e.bookmarked, e.kind, "
+    "e.gpu_share "
     "FROM experiments e JOIN projects p ON p.id = e.project_id JOIN users u ON u.id = p.user_id ";
 
 Result<Experiment> ReadExperiment(const Statement& row) {
@@ -64,6 +65,8 @@ Result<Experiment> ReadExperiment(const Statement& row) {
   e.restore_checkpoint = integer() != 0;
   e.plan = text();
   e.bookmarked = integer() != 0;
+  PX_ASSIGN(e.kind, ParseKind(text()));
+  e.gpu_share = integer();
   return e;
 }
 
@@ -72,6 +75,7 @@ std::string FilterSql(const ExperimentFilter& filter) {
   if (filter.independent_only) sql += "AND e.group_id IS NULL ";
   if (filter.group) sql += "AND e.group_id = ?2 ";
   if (filter.bookmarked_only) sql += "AND e.bookmarked <> 0 ";
+  if (filter.kind) sql += "AND e.kind = '" + std::string(KindName(*filter.kind)) + "' ";
   return sql;
 }
 
@@ -178,11 +182,12 @@ Result<ExperimentId> Catalog::InsertExperiment(const NewExperiment& request) {
           "group_id, group_number, strategy, original_id, original_number, root_id, root_number, "
           "root_group_number, raw_spec, overrides, rendered_spec, code_snapshot, gpus, ttl_s, "
           "max_restarts, state, created_at, updated_at, owner_host, owner_boot, owner_pid, "
-          "owner_start, resume_from, restore_checkpoint, plan) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+          "owner_start, resume_from, restore_checkpoint, plan, kind, gpu_share) VALUES (?1, ?2, "
+          "?3, ?4, ?5, ?6, ?7, "
           "?8, " +
           group_number +
           ", ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, 'created', ?22, ?22, "
-          "?23, ?24, ?25, ?26, ?27, ?28, ?29)"));
+          "?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)"));
   insert.Bind(1, request.project.value).Bind(2, number).BindText(3, uuid).BindText(4, request.user);
   insert.BindText(5, request.name).BindText(6, request.description).BindText(7, tags);
   insert.BindNull(8);
@@ -207,7 +212,8 @@ Result<ExperimentId> Catalog::InsertExperiment(const NewExperiment& request) {
   insert.BindText(23, request.owner.host).BindText(24, request.owner.boot_id);
   insert.Bind(25, request.owner.pid).Bind(26, request.owner.start_ticks);
   insert.BindText(27, request.resume_from).Bind(28, request.restore_checkpoint ? 1 : 0);
-  insert.BindText(29, request.plan);
+  insert.BindText(29, request.plan).BindText(30, KindName(request.kind));
+  insert.Bind(31, request.gpu_share);
   PX_TRY(insert.Run());
   const ExperimentId id{database_.LastInsertRowId()};
   if (!resume) {

@@ -1,5 +1,3 @@
-#include <set>
-
 #include "catalog/catalog.h"
 #include "catalog/catalog_rows.h"
 
@@ -54,59 +52,6 @@ Result<std::vector<MetricPoint>> Catalog::LastMetrics(ExperimentId id) const {
       database_.Prepare("SELECT at, name, value FROM metrics WHERE id IN (SELECT max(id) FROM "
                         "metrics WHERE experiment_id = ? GROUP BY name) ORDER BY name"));
   return ReadPoints(select.Bind(1, id.value));
-}
-
-Result<std::vector<std::string>> Catalog::LeaseGpus(ExperimentId id,
-                                                    const std::vector<std::string>& gpus,
-                                                    int64_t count) {
-  if (count > static_cast<int64_t>(gpus.size())) return Fail(EINVAL, "more GPUs than there are");
-  std::vector<std::string> given;
-  const auto body = [&]() -> Status {
-    PX_ASSIGN(const Experiment experiment, GetExperiment(id));
-    // Nobody would ever give them back.
-    if (IsDone(experiment.state)) return Fail(EINVAL, "the experiment has ended");
-    PX_ASSIGN(const auto leases, GpuLeases());
-    for (const auto& [gpu, holder] : leases) {
-      if (holder == id) given.push_back(gpu);
-    }
-    if (!given.empty()) return {};
-    // First come, first served: nobody passes an experiment that has waited longer.
-    PX_ASSIGN(
-        Statement earlier,
-        database_.Prepare("SELECT 1 FROM experiments WHERE id < ? AND gpus > 0 AND state = "
-                          "'scheduled' AND id NOT IN (SELECT experiment_id FROM gpu_leases)"));
-    PX_ASSIGN(const bool waits, earlier.Bind(1, id.value).Step());
-    if (waits) return {};
-    std::set<std::string> held;
-    for (const auto& lease : leases) held.insert(lease.first);
-    for (const std::string& gpu : gpus) {
-      if (static_cast<int64_t>(given.size()) < count && !held.contains(gpu)) given.push_back(gpu);
-    }
-    if (static_cast<int64_t>(given.size()) < count) {
-      given.clear();
-      return {};
-    }
-    PX_ASSIGN(Statement lease,
-              database_.Prepare("INSERT INTO gpu_leases (gpu, experiment_id, since) "
-                                "VALUES (?, ?, ?)"));
-    for (const std::string& gpu : given) {
-      PX_TRY(lease.BindText(1, gpu).Bind(2, id.value).Bind(3, Now()).Run());
-    }
-    return {};
-  };
-  PX_TRY(database_.Transaction(body));
-  return given;
-}
-
-Result<std::vector<std::pair<std::string, ExperimentId>>> Catalog::GpuLeases() const {
-  PX_ASSIGN(Statement select,
-            database_.Prepare("SELECT gpu, experiment_id FROM gpu_leases ORDER BY gpu"));
-  std::vector<std::pair<std::string, ExperimentId>> leases;
-  while (true) {
-    PX_ASSIGN(const bool row, select.Step());
-    if (!row) return leases;
-    leases.emplace_back(std::string(select.Text(0)), ExperimentId{select.Int(1)});
-  }
 }
 
 }  // namespace px::catalog

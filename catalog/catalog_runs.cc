@@ -109,6 +109,12 @@ Status Catalog::RequestStop(ExperimentId id) {
   return update.Bind(1, Now()).Bind(2, id.value).Run();
 }
 
+Status Catalog::SetMessage(ExperimentId id, const std::string& message) {
+  PX_ASSIGN(Statement update,
+            database_.Prepare("UPDATE experiments SET last_message = ? WHERE id = ?"));
+  return update.BindText(1, message).Bind(2, id.value).Run();
+}
+
 Result<Run> Catalog::StartRun(ExperimentId id) {
   Run run;
   PX_ASSIGN(run.uuid, NewUuid());

@@ -78,6 +78,25 @@ bool MayBecome(State from, State to) {
   return false;
 }
 
+std::string_view KindName(Kind kind) {
+  switch (kind) {
+    case Kind::kExperiment:
+      return "experiment";
+    case Kind::kJob:
+      return "job";
+    case Kind::kBuild:
+      return "build";
+  }
+  return "";
+}
+
+Result<Kind> ParseKind(std::string_view name) {
+  for (const Kind kind : {Kind::kExperiment, Kind::kJob, Kind::kBuild}) {
+    if (KindName(kind) == name) return kind;
+  }
+  return Fail(EUCLEAN, "unknown kind '" + std::string(name) + "'");
+}
+
 std::string_view StrategyName(Strategy strategy) {
   for (const auto& [value, name] : kStrategies) {
     if (value == strategy) return name;
@@ -94,6 +113,7 @@ Result<Strategy> ParseStrategy(std::string_view name) {
 
 std::string Experiment::UniqueName() const {
   std::string unique = project_user + "." + project_name + ".";
+  if (kind != Kind::kExperiment) unique += std::string(KindName(kind)) + "s.";
   if (group_number != 0) unique += std::to_string(group_number) + ".";
   return unique + std::to_string(number);
 }

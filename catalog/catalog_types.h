@@ -49,6 +49,12 @@ bool IsDone(State state);
 // Whether an experiment may go from `from` to `to`. Nothing leaves a done state.
 bool MayBecome(State from, State to);
 
+// What a row of the experiments is. They share their numbers: one number names one of a project.
+enum class Kind { kExperiment, kJob, kBuild };
+// "experiment", "job", "build".
+std::string_view KindName(Kind kind);
+Result<Kind> ParseKind(std::string_view name);
+
 enum class Strategy { kNone, kResume, kRestart, kCopy };
 // "resume", "restart", "copy"; empty for kNone.
 std::string_view StrategyName(Strategy strategy);
@@ -85,9 +91,13 @@ struct Inherited {
   std::vector<std::string> restored;  // files put back to their last whole version
 };
 
+// Shares of GPUs are counted in thousandths.
+inline constexpr int64_t kWholeGpu = 1000;
+
 struct Experiment {
   ExperimentId id;
   ProjectId project;
+  Kind kind = Kind::kExperiment;
   int64_t number = 0;
   std::string uuid;
   std::string user;          // who asked for it
@@ -117,6 +127,7 @@ struct Experiment {
   std::string plan;                 // of a group's member: its place in the search; JSON, or empty
   bool bookmarked = false;
   int64_t gpus = 0;
+  int64_t gpu_share = kWholeGpu;  // of each of them
   int64_t ttl_s = 0;
   int64_t max_restarts = 0;
   State state = State::kCreated;
@@ -132,12 +143,13 @@ struct Experiment {
 
   bool is_clone() const { return strategy != Strategy::kNone; }
   bool is_resume() const { return strategy == Strategy::kResume; }
-  // USER.PROJECT[.GROUP].NUMBER
+  // USER.PROJECT[.GROUP].NUMBER; of a job USER.PROJECT.jobs.NUMBER, of a build ...builds.NUMBER
   std::string UniqueName() const;
 };
 
 struct NewExperiment {
   ProjectId project;
+  Kind kind = Kind::kExperiment;
   std::string user;
   std::string name;
   std::string description;
@@ -153,6 +165,7 @@ struct NewExperiment {
   bool restore_checkpoint = false;
   std::string plan;
   int64_t gpus = 0;
+  int64_t gpu_share = kWholeGpu;
   int64_t ttl_s = 0;
   int64_t max_restarts = 0;
   ProcessIdentity owner;
@@ -196,6 +209,23 @@ struct MetricPoint {
   int64_t at = 0;
   std::string name;
   double value = 0;
+};
+
+// A GPU, or a share of one, that an experiment holds.
+struct GpuLease {
+  std::string gpu;  // UUID
+  ExperimentId experiment;
+  int64_t share = kWholeGpu;
+  int64_t since = 0;
+};
+
+// One line of the history of leases.
+struct GpuEvent {
+  std::string gpu;
+  ExperimentId experiment;
+  int64_t share = kWholeGpu;
+  bool given = false;  // else it was given back
+  int64_t at = 0;      // to the millisecond
 };
 
 struct Group {

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <new>
 
@@ -17,30 +18,6 @@ namespace px::launcher {
 namespace {
 
 constexpr const char* kVersion = "px-launch 0.1.0";
-
-void AddExperiment(CLI::App& app, Session& session) {
-  CLI::App* experiment = app.add_subcommand("experiment", "Work with experiments.");
-  experiment->add_option("--experiment", session.experiment, "The experiment's number (-xp).")
-      ->type_name("NUMBER")
-      ->check(CLI::PositiveNumber);
-  experiment->add_option("-p,--project", session.project, "PROJECT or USER/PROJECT.");
-  experiment->add_flag("-c,--copy", session.copy_before, "With restart: copy the outputs.");
-  experiment->require_subcommand(1);
-  AddExperimentGet(*experiment, session);
-  AddExperimentStatuses(*experiment, session);
-  AddExperimentLogs(*experiment, session);
-  AddExperimentOutputs(*experiment, session);
-  AddExperimentResume(*experiment, session);
-  AddExperimentRestart(*experiment, session);
-  AddExperimentStop(*experiment, session);
-  AddExperimentUpdate(*experiment, session);
-  AddExperimentDelete(*experiment, session);
-  AddExperimentMetrics(*experiment, session);
-  AddExperimentResources(*experiment, session);
-  AddExperimentCode(*experiment, session);
-  AddExperimentBookmark(*experiment, session);
-  AddExperimentPrune(*experiment, session);
-}
 
 void Declare(CLI::App& app, Session& session) {
   app.set_version_flag("--version", kVersion);
@@ -59,12 +36,19 @@ void Declare(CLI::App& app, Session& session) {
   AddConfig(app, session);
   AddProject(app, session);
   AddExperiment(app, session);
+  AddJob(app, session);
+  AddBuild(app, session);
   AddGroup(app, session);
+  AddBookmark(app, session);
   AddTree(app, session);
   AddCompare(app, session);
   AddGpus(app, session);
   AddTop(app, session);
   AddCompletion(app, session, kVersion);
+  AddCommand(app, session, "version", "Print the version.", [](Context& context, Session&) -> Done {
+    context.Say(kVersion, {{"version", kVersion}});
+    return {};
+  });
 }
 
 // The deepest sub-command that was understood.
@@ -94,6 +78,14 @@ std::vector<std::string> NamesOf(const CLI::App* app, bool options) {
   return names;
 }
 
+// Commands of Polyaxon that were about its server and its cluster.
+bool IsAboutServer(const std::string& word) {
+  constexpr std::array<std::string_view, 14> kWords{
+      "login",  "logout",   "whoami",   "user",        "superuser", "cluster", "dashboard",
+      "deploy", "teardown", "notebook", "tensorboard", "admin",     "upgrade", "activate"};
+  return std::find(kWords.begin(), kWords.end(), word) != kWords.end();
+}
+
 // What the parser could not make sense of, and what was probably meant.
 Failure UsageFailure(const CLI::App& app, const CLI::ParseError& error) {
   Failure failure{ExitCode::kUsage, error.what(), ""};
@@ -108,6 +100,10 @@ Failure UsageFailure(const CLI::App& app, const CLI::ParseError& error) {
   failure.message = option          ? "no such option: " + words.front()
                     : wants_command ? "no such command: " + words.front()
                                     : "unexpected argument: " + words.front();
+  if (wants_command && command->get_parent() == nullptr && IsAboutServer(words.front())) {
+    failure.message = "px has no '" + words.front() + "': there is no server and no cluster";
+    return failure;
+  }
   const std::string nearest = spec::NearestName(words.front(), NamesOf(command, option));
   if ((option || wants_command) && !nearest.empty()) {
     failure.hint = "did you mean '" + nearest + "'?";
@@ -153,9 +149,10 @@ int RunAction(Session& session, const OutputsFsFactory& factory, std::ostream& o
               std::ostream& err) {
   auto config = LoadConfig(session.flags);
   if (!config) return Report(config.error(), err);
-  Context context(std::move(*config), factory, out, err);
+  Context context(std::move(*config), factory, out, err, session.json);
   const Done done = session.action(context);
   if (!done) return Report(done.error(), err);
+  context.FinishAnswer();
   return static_cast<int>(ExitCode::kOk);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "launcher/checkpoints.h"
+#include "launcher/describe.h"
 #include "launcher/launch.h"
 #include "launcher/process.h"
 #include "launcher/submit.h"
@@ -25,19 +26,17 @@ tl::unexpected<Failure> RefuseBusy(catalog::Catalog& catalog, const Experiment& 
     pid = runs->back().job.pid;
   }
   const std::string where = " (pid " + std::to_string(pid) + " on " + user.owner.host + ")";
-  const std::string who =
-      user.id == source.id ? "it"
-      : user.is_resume()
-          ? "experiment " + std::to_string(user.number) + ", which resumed it,"
-          : "experiment " + std::to_string(user.number) + ", whose outputs it shares,";
+  const std::string who = user.id == source.id ? "it"
+                          : user.is_resume()   ? NameFor(user) + ", which resumed it,"
+                                               : NameFor(user) + ", whose outputs it shares,";
   return Refuse(ExitCode::kBusy,
-                "cannot " + verb + " experiment " + std::to_string(source.number) + ": " + who +
-                    " is still " + std::string(StateName(user.state)) + where,
-                "px-launch experiment -xp " + std::to_string(user.number) + " stop");
+                "cannot " + verb + " " + NameFor(source) + ": " + who + " is still " +
+                    std::string(StateName(user.state)) + where,
+                CommandFor(user) + " stop");
 }
 
 std::string What(const Experiment& source, const CloneOptions& options) {
-  return "cannot " + Verb(options.strategy) + " experiment " + std::to_string(source.number);
+  return "cannot " + Verb(options.strategy) + " " + NameFor(source);
 }
 
 Done CheckHasOutputs(Context& context, const Experiment& source, const CloneOptions& options) {
@@ -46,7 +45,7 @@ Done CheckHasOutputs(Context& context, const Experiment& source, const CloneOpti
   PXL_ASSIGN(const bool exists, outputs->Exists(path));
   if (exists) return {};
   return Refuse(ExitCode::kNotFound, What(source, options) + ": its outputs " + path + " are gone",
-                "px-launch experiment -xp " + std::to_string(source.number) + " restart");
+                CommandFor(source) + " restart");
 }
 
 // The directory that a resume would go on in, or that it would become equal to.
@@ -141,6 +140,7 @@ Outcome<catalog::NewExperiment> Make(Context& context, const Experiment& source,
   if (options.strategy != Strategy::kRestart) PXL_TRY(CheckHasOutputs(context, source, options));
   PXL_TRY(CheckCheckpoint(context, source, options));
   request.project = source.project;
+  request.kind = source.kind;
   request.user = context.config().user;
   request.name = source.name;
   request.description = source.description;

@@ -46,7 +46,7 @@ Done Check(Context& context, const Session& session, const Options& options) {
     rendered = parsed.rendered;
   }
   if (session.json) {
-    context.out() << rendered.dump(2) << '\n';
+    context.Answer(rendered);
     return {};
   }
   context.out() << "Polyaxonfile valid\n";

@@ -12,17 +12,27 @@ void AddCompletion(CLI::App& app, Session& session, const std::string& version) 
       AddCommand(app, session, "completion", "Print a shell's completion script.",
                  [&app, shell](Context& context, Session&) -> Done {
                    const auto tree = CommandTree(app);
-                   context.out() << (*shell == "bash"  ? BashCompletion(tree)
-                                     : *shell == "zsh" ? ZshCompletion(tree)
-                                                       : FishCompletion(tree));
+                   const std::string script = *shell == "bash"  ? BashCompletion(tree)
+                                              : *shell == "zsh" ? ZshCompletion(tree)
+                                                                : FishCompletion(tree);
+                   if (context.json()) {
+                     context.Answer({{"shell", *shell}, {"script", script}});
+                   } else {
+                     context.out() << script;
+                   }
                    return {};
                  });
   completion->add_option("SHELL", *shell, "bash, zsh or fish.")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  AddCommand(app, session, "man", "Print the manual page, for man -l -.",
+  AddCommand(app, session, "man",
+             "Print the manual page, for man -l -; with --json all commands and options.",
              [&app, version](Context& context, Session&) -> Done {
-               context.out() << ManPage(CommandTree(app), version);
+               if (context.json()) {
+                 context.Answer(TreeJson(CommandTree(app)));
+               } else {
+                 context.out() << ManPage(CommandTree(app), version);
+               }
                return {};
              });
 }

@@ -18,7 +18,9 @@ Pairs Values(const Config& config) {
           {"grace", FormatNumber(config.grace_ms / 1000.0)},
           {"heartbeat", FormatNumber(config.heartbeat_ms / 1000.0)},
           {"log_rotate", std::to_string(config.log_limits.rotate_bytes)},
-          {"log_limit", std::to_string(config.log_limits.total_bytes)}};
+          {"log_limit", std::to_string(config.log_limits.total_bytes)},
+          {"engine", config.engine},
+          {"gpu_foreign", config.gpu_foreign}};
 }
 
 Done Print(Context& context, const Session& session, const std::vector<std::string>& keys) {
@@ -32,7 +34,7 @@ Done Print(Context& context, const Session& session, const std::vector<std::stri
   spec::Json json = spec::Json::object();
   for (const auto& [key, value] : wanted) json[key] = value;
   if (session.json) {
-    context.out() << json.dump(2) << '\n';
+    context.Answer(json);
     return {};
   }
   Table table({});
@@ -57,11 +59,11 @@ void AddConfig(CLI::App& app, Session& session) {
   CLI::App* set = AddCommand(*config, session, "set", "Write the configuration file.",
                              [changes](Context& context, Session&) -> Done {
                                PXL_TRY(WriteConfig(context.config(), *changes));
-                               context.out() << "Config was updated.\n";
+                               context.Say("Config was updated.", *changes);
                                return {};
                              });
-  for (const char* key :
-       {"store", "outputs", "logs", "user", "grace", "heartbeat", "log_rotate", "log_limit"}) {
+  for (const char* key : {"store", "outputs", "logs", "user", "grace", "heartbeat", "log_rotate",
+                          "log_limit", "engine", "gpu_foreign"}) {
     set->add_option_function<std::string>(
         std::string("--") + key,
         [changes, key](const std::string& value) { (*changes)[key] = value; },
@@ -70,7 +72,7 @@ void AddConfig(CLI::App& app, Session& session) {
   AddCommand(*config, session, "purge", "Remove the configuration file.",
              [](Context& context, Session&) -> Done {
                PXL_TRY(RemoveFile(context.config().file));
-               context.out() << "Config was removed.\n";
+               context.Say("Config was removed.");
                return {};
              });
 }

@@ -1,4 +1,5 @@
 // px-launch experiment -xp N bookmark|unbookmark
+#include "launcher/describe.h"
 #include "launcher/session.h"
 
 namespace px::launcher {
@@ -8,7 +9,8 @@ Done Bookmark(Context& context, const Session& session, bool bookmarked) {
   PXL_ASSIGN(const catalog::Experiment experiment, ResolveExperiment(context, session));
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   PXL_TRY(catalog->SetBookmark(experiment.id, bookmarked));
-  context.out() << (bookmarked ? "Experiment is bookmarked.\n" : "Experiment is unbookmarked.\n");
+  context.Say(TitleOf(experiment.kind) + (bookmarked ? " is bookmarked." : " is unbookmarked."),
+              {{"id", experiment.number}, {"bookmarked", bookmarked}});
   return {};
 }
 

@@ -8,15 +8,13 @@ namespace {
 Done Code(Context& context, const Session& session) {
   PXL_ASSIGN(const catalog::Experiment experiment, ResolveExperiment(context, session));
   if (experiment.code_snapshot.empty()) {
-    return Refuse(ExitCode::kNotFound,
-                  "experiment " + std::to_string(experiment.number) + " has no code snapshot",
+    return Refuse(ExitCode::kNotFound, NameFor(experiment) + " has no code snapshot",
                   "start experiments with -u to keep their code");
   }
   PXL_TRY(context.Outputs());
   const std::string path = context.layout().Code(experiment);
   if (session.json) {
-    context.out() << spec::Json{{"snapshot", experiment.code_snapshot}, {"path", path}}.dump(2)
-                  << '\n';
+    context.Answer({{"snapshot", experiment.code_snapshot}, {"path", path}});
   } else {
     context.out() << path << '\n';
   }

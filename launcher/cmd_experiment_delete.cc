@@ -1,6 +1,7 @@
 // px-launch experiment -xp N delete
 #include <memory>
 
+#include "launcher/describe.h"
 #include "launcher/erase.h"
 #include "launcher/session.h"
 
@@ -14,17 +15,21 @@ struct Options {
 
 Done Delete(Context& context, const Session& session, const Options& options) {
   PXL_ASSIGN(const catalog::Experiment experiment, ResolveExperiment(context, session));
+  const std::string noun(catalog::KindName(experiment.kind));
   const std::string number = std::to_string(experiment.number);
   if (!options.yes) {
     PXL_ASSIGN(const bool go,
-               Confirm(context, "Are sure you want to delete experiment `" + number + "`"));
+               Confirm(context, "Are sure you want to delete " + noun + " `" + number + "`"));
     if (!go) {
-      context.out() << "Existing without deleting experiment.\n";
+      context.Say("Existing without deleting " + noun + ".");
       return {};
     }
   }
-  PXL_TRY(EraseExperiment(context, experiment, options.with_resumes));
-  context.out() << "Experiment `" << number << "` was delete successfully\n";
+  PXL_ASSIGN(const Erased erased, EraseExperiment(context, experiment, options.with_resumes));
+  context.Say(TitleOf(experiment.kind) + " `" + number + "` was delete successfully",
+              {{"id", experiment.number}});
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  SayWhereItWent(context, *outputs, erased);
   return {};
 }
 

@@ -98,12 +98,15 @@ Done Get(Context& context, const Session& session) {
     for (const auto& run : runs) json["runs"].push_back(RunJson(run));
     json["last_metrics"] = spec::Json::object();
     for (const auto& point : metrics) json["last_metrics"][point.name] = point.value;
-    context.out() << json.dump(2) << '\n';
+    context.Answer(json);
     return {};
   }
   if (!experiment.description.empty()) {
-    context.out() << "\nExperiment description:\n\n" << experiment.description << '\n';
+    context.out() << '\n'
+                  << TitleOf(experiment.kind) << " description:\n\n"
+                  << experiment.description << '\n';
   }
+  const std::string title = TitleOf(experiment.kind);
   Pairs declarations;
   const spec::Json declared = DeclarationsOf(experiment);
   for (const auto& [name, value] : declared.items()) {
@@ -111,12 +114,12 @@ Done Get(Context& context, const Session& session) {
   }
   Pairs last;
   for (const auto& point : metrics) last.emplace_back(point.name, FormatNumber(point.value));
-  PrintSection(context.out(), "Experiment resources:", Resources(experiment));
-  PrintSection(context.out(), "Experiment params:", declarations);
-  PrintSection(context.out(), "Experiment last metrics:", last);
-  PrintSection(context.out(), "Experiment attempts:", Attempts(runs));
+  PrintSection(context.out(), title + " resources:", Resources(experiment));
+  PrintSection(context.out(), title + " params:", declarations);
+  PrintSection(context.out(), title + " last metrics:", last);
+  PrintSection(context.out(), title + " attempts:", Attempts(runs));
   PrintSection(context.out(),
-               "Experiment info:", Info(experiment, context.layout(), NowNs(context.clock())));
+               title + " info:", Info(experiment, context.layout(), NowNs(context.clock())));
   return {};
 }
 

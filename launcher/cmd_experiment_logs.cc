@@ -13,7 +13,7 @@ namespace {
 
 struct Options {
   bool follow = false;
-  bool past = false;  // accepted as Polyaxon has it; the whole log is always shown
+  bool past = false;  // as Polyaxon has it; what there is so far is always shown
   bool hide_time = false;
 };
 
@@ -88,9 +88,10 @@ void AddExperimentLogs(CLI::App& experiment, Session& session) {
   CLI::App* command =
       AddCommand(experiment, session, "logs", "Show what it wrote to its console.",
                  [options](Context& context, Session& s) { return Logs(context, s, *options); });
-  command->add_flag("-f,--follow", options->follow, "Go on until it ends.");
-  command->add_flag("--past", options->past, "Accepted; the whole log is always shown.");
-  command->add_flag("--hide_time", options->hide_time, "Only the lines.");
+  command->add_flag("-f,--follow", options->follow, "Go on after that, until it ends.");
+  // Polyaxon's -p: of the project here --project remains.
+  command->add_flag("-p,--past", options->past, "What there is so far; also without it.");
+  command->add_flag("--hide_time,--hide-time", options->hide_time, "Only the lines.");
 }
 
 }  // namespace px::launcher

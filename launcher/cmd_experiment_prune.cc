@@ -72,7 +72,7 @@ void Show(Context& context, const Session& session, const std::vector<Judged>& a
                judged.why.empty() ? "-" : judged.why});
   }
   if (session.json) {
-    context.out() << list.dump(2) << '\n';
+    context.Answer(list);
   } else {
     table.Print(context.out());
   }
@@ -115,8 +115,9 @@ Done EmptyTrash(Context& context, OutputsFs& outputs, const std::string& directo
     PXL_TRY(outputs.DropSnapshot(directory, name));
     ++dropped;
   }
-  context.out() << "Trash was emptied: " << dropped << (dropped == 1 ? " snapshot" : " snapshots")
-                << ".\n";
+  context.Say("Trash was emptied: " + std::to_string(dropped) +
+                  (dropped == 1 ? " snapshot." : " snapshots."),
+              {{"snapshots", dropped}});
   return {};
 }
 
@@ -133,7 +134,12 @@ Done Prune(Context& context, const Session& session, const Options& options) {
   const RetentionRules& rules = options.rules;
   const bool pins_only = !options.pin.empty() || !options.unpin.empty();
   if (rules.last == 0 && rules.best == 0 && rules.every == 0) {
-    if (pins_only) return {};
+    if (pins_only) {
+      PXL_ASSIGN(const auto pinned, catalog->Pinned(experiment.root));
+      context.Say("Pinned checkpoints: " + std::to_string(pinned.size()) + ".",
+                  {{"pinned", pinned}});
+      return {};
+    }
     return Refuse(ExitCode::kUsage, "nothing says what to keep",
                   "--keep-last N, --keep-best N --metric NAME, or --keep-every K");
   }

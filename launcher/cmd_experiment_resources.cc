@@ -12,8 +12,8 @@ Done Resources(Context& context, const Session& session) {
   PXL_ASSIGN(const auto runs, catalog->Runs(experiment.id));
   PXL_ASSIGN(const auto leases, catalog->GpuLeases());
   spec::Json gpus = spec::Json::array();
-  for (const auto& [gpu, holder] : leases) {
-    if (holder == experiment.id) gpus.push_back(gpu);
+  for (const catalog::GpuLease& lease : leases) {
+    if (lease.experiment == experiment.id) gpus.push_back(lease.gpu);
   }
   size_t processes = 0;
   std::string containment;
@@ -30,7 +30,7 @@ Done Resources(Context& context, const Session& session) {
         << '\n';
     return {};
   }
-  PrintSection(context.out(), "Experiment resources:",
+  PrintSection(context.out(), TitleOf(experiment.kind) + " resources:",
                {{"containment", containment},
                 {"processes", std::to_string(processes)},
                 {"gpus", gpus.empty() ? "none" : ValueText(gpus)}});

@@ -1,7 +1,7 @@
 // px-launch experiment -xp N restart [--copy]
 #include <memory>
 
-#include "launcher/clone.h"
+#include "launcher/clone_flags.h"
 #include "launcher/describe.h"
 #include "launcher/session.h"
 
@@ -19,10 +19,10 @@ Done Restart(Context& context, const Session& session, Options options) {
   PXL_ASSIGN(const catalog::Experiment source, ResolveExperiment(context, session));
   PXL_ASSIGN(const catalog::Experiment clone, Clone(context, source, options.clone));
   if (session.json) {
-    context.out() << ExperimentJson(clone, context.layout()).dump(2) << '\n';
+    context.Answer(ExperimentJson(clone, context.layout()));
   } else {
-    context.out() << "Experiment was " << (copy ? "copied" : "restarted") << " with id "
-                  << clone.number << '\n';
+    context.out() << TitleOf(clone.kind) << " was " << (copy ? "copied" : "restarted")
+                  << " with id " << clone.number << '\n';
   }
   return {};
 }
@@ -35,8 +35,7 @@ void AddExperimentRestart(CLI::App& experiment, Session& session) {
       experiment, session, "restart", "Run it again from the beginning, as a new experiment.",
       [options](Context& context, Session& s) { return Restart(context, s, *options); });
   command->add_flag("-c,--copy", options->copy, "Begin with a copy of its outputs.");
-  AddFiles(*command, options->clone.files, "Overrides its polyaxonfile.");
-  command->add_flag("-u,--upload", options->clone.upload, "Run the working directory's code.");
+  AddCloneFlags(*command, options->clone);
 }
 
 }  // namespace px::launcher

@@ -1,7 +1,7 @@
 // px-launch experiment -xp N resume
 #include <memory>
 
-#include "launcher/clone.h"
+#include "launcher/clone_flags.h"
 #include "launcher/describe.h"
 #include "launcher/local_cache.h"
 #include "launcher/session.h"
@@ -18,9 +18,9 @@ Done Resume(Context& context, const Session& session, const CloneOptions& option
   PXL_ASSIGN(const catalog::Experiment clone, Clone(context, source, options));
   WriteCachedExperiment(clone);
   if (session.json) {
-    context.out() << ExperimentJson(clone, context.layout()).dump(2) << '\n';
+    context.Answer(ExperimentJson(clone, context.layout()));
   } else {
-    context.out() << "Experiment was resumed with id " << clone.number << '\n';
+    context.out() << TitleOf(clone.kind) << " was resumed with id " << clone.number << '\n';
   }
   return {};
 }
@@ -33,13 +33,10 @@ void AddExperimentResume(CLI::App& experiment, Session& session) {
   CLI::App* command =
       AddCommand(experiment, session, "resume", "Go on in its outputs, as a new experiment.",
                  [options](Context& context, Session& s) { return Resume(context, s, *options); });
-  AddFiles(*command, options->files, "Overrides its polyaxonfile.");
-  command->add_flag("-u,--upload", options->upload, "Run the working directory's code.");
-  command->add_flag("--allow-fresh", options->allow_fresh, "Even if there is no whole checkpoint.");
+  AddCloneFlags(*command, *options);
+  AddResumeFlags(*command, *options);
   command->add_option("--from", options->from, "Go back to this snapshot of its outputs first.")
       ->type_name("SNAPSHOT");
-  command->add_flag("--restore-checkpoint", options->restore_checkpoint,
-                    "Put back the last whole version of files whose last write never ended.");
 }
 
 }  // namespace px::launcher

@@ -12,10 +12,11 @@ Done Statuses(Context& context, const Session& session) {
   if (session.json) {
     spec::Json list = spec::Json::array();
     for (const auto& entry : entries) list.push_back(StatusJson(entry));
-    context.out() << list.dump(2) << '\n';
+    context.Answer(list);
     return {};
   }
-  context.out() << "Statuses for experiment `" << experiment.number << "`.\n\nStatuses:\n\n";
+  context.out() << "Statuses for " << catalog::KindName(experiment.kind) << " `"
+                << experiment.number << "`.\n\nStatuses:\n\n";
   Table table({"id", "created_at", "status", "message"});
   for (const auto& entry : entries) {
     table.Add({std::to_string(entry.id), FormatTime(entry.created_at),

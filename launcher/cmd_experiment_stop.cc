@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "launcher/describe.h"
 #include "launcher/session.h"
 #include "launcher/stop.h"
 
@@ -16,22 +17,24 @@ struct Options {
 
 Done StopCommand(Context& context, const Session& session, const Options& options) {
   PXL_ASSIGN(const catalog::Experiment experiment, ResolveExperiment(context, session));
+  const std::string noun(catalog::KindName(experiment.kind));
   const std::string number = std::to_string(experiment.number);
   if (catalog::IsDone(experiment.state)) {
-    context.out() << "Experiment `" << number << "` is already " << StateName(experiment.state)
-                  << ".\n";
+    context.Say(TitleOf(experiment.kind) + " `" + number + "` is already " +
+                    std::string(StateName(experiment.state)) + ".",
+                {{"id", experiment.number}, {"status", StateName(experiment.state)}});
     return {};
   }
   if (!options.yes) {
     PXL_ASSIGN(const bool go,
-               Confirm(context, "Are sure you want to stop experiment `" + number + "`"));
+               Confirm(context, "Are sure you want to stop " + noun + " `" + number + "`"));
     if (!go) {
-      context.out() << "Existing without stopping experiment.\n";
+      context.Say("Existing without stopping " + noun + ".");
       return {};
     }
   }
   PXL_TRY(RequestStop(context, experiment));
-  context.out() << "Experiment is being stopped.\n" << std::flush;
+  context.Say(TitleOf(experiment.kind) + " is being stopped.", {{"id", experiment.number}});
   if (options.no_wait) return {};
   return WaitUntilDone(context, experiment.id);
 }

@@ -1,9 +1,9 @@
-// px-launch group -g N get|experiments|statuses|stop|update|delete
+// px-launch group -g N get|experiments|statuses|stop|update|bookmark|delete
 #include <memory>
 
 #include "launcher/describe.h"
 #include "launcher/erase.h"
-#include "launcher/group_clone.h"
+#include "launcher/experiment_list.h"
 #include "launcher/local_cache.h"
 #include "launcher/session.h"
 #include "launcher/stop.h"
@@ -17,9 +17,9 @@ using catalog::Group;
 struct Options {
   bool yes = false;
   bool pending = false;
-  std::string name;
-  std::string description;
-  std::string tags;
+  bool with_resumes = false;
+  Details details;
+  ListOptions list;
 };
 
 Outcome<std::vector<Experiment>> MembersOf(Context& context, const Group& group) {
@@ -42,7 +42,7 @@ Done Get(Context& context, const Session& session) {
     spec::Json json = GroupJson(group);
     json["num_experiments"] = members.size();
     json["experiments_by_status"] = counts;
-    context.out() << json.dump(2) << '\n';
+    context.Answer(json);
     return {};
   }
   const int64_t now = NowNs(context.clock());
@@ -58,6 +58,7 @@ Done Get(Context& context, const Session& session) {
       {"created_at", FormatAgo(group.created_at, now)},
       {"started_at", FormatAgo(group.started_at, now)},
       {"finished_at", FormatAgo(group.finished_at, now)},
+      {"bookmarked", group.bookmarked ? "yes" : ""},
       {"num_experiments", std::to_string(members.size())}};
   for (const auto& [state, count] : counts)
     info.emplace_back("num_" + state, std::to_string(count));
@@ -66,27 +67,13 @@ Done Get(Context& context, const Session& session) {
   return {};
 }
 
-Done Experiments(Context& context, const Session& session) {
+Done Experiments(Context& context, const Session& session, const Options& options) {
   PXL_ASSIGN(const Group group, ResolveGroup(context, session));
-  PXL_ASSIGN(const auto members, MembersOf(context, group));
-  if (session.json) {
-    spec::Json list = spec::Json::array();
-    for (const Experiment& member : members)
-      list.push_back(ExperimentJson(member, context.layout()));
-    context.out() << list.dump(2) << '\n';
-    return {};
+  PXL_ASSIGN(auto members, MembersOf(context, group));
+  if (!session.json) {
+    context.out() << "Experiments for experiment group `" << group.number << "`.\n";
   }
-  context.out() << "Experiments for experiment group `" << group.number << "`.\n\n";
-  auto headers = ExperimentHeaders();
-  headers.emplace_back("params");
-  Table table(headers);
-  for (const Experiment& member : members) {
-    auto row = ExperimentRow(member, NowNs(context.clock()));
-    row.push_back(ValueText(DeclarationsOf(member)));
-    table.Add(std::move(row));
-  }
-  table.Print(context.out());
-  return {};
+  return PrintList(context, std::move(members), options.list, "Experiments");
 }
 
 Done Statuses(Context& context, const Session& session) {
@@ -101,43 +88,11 @@ Done Statuses(Context& context, const Session& session) {
                std::string(StateName(entry.state)), entry.message});
   }
   if (session.json) {
-    context.out() << list.dump(2) << '\n';
+    context.Answer(list);
     return {};
   }
   context.out() << "Statuses for group `" << group.number << "`.\n\nStatuses:\n\n";
   table.Print(context.out());
-  return {};
-}
-
-std::string Count(int64_t number, const std::string& what, const std::string& list) {
-  if (number == 0) return list;
-  return list + (list.empty() ? "" : ", ") + std::to_string(number) + " " + what;
-}
-
-Done CloneIt(Context& context, const Session& session, CloneOptions options) {
-  PXL_ASSIGN(const Group source, ResolveGroup(context, session));
-  PXL_ASSIGN(const GroupCloneResult result, CloneGroup(context, source, options));
-  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  PXL_ASSIGN(const catalog::Project project, catalog->GetProject(source.project));
-  if (options.strategy == catalog::Strategy::kResume) WriteCachedGroup(project, result.group);
-  if (session.json) {
-    spec::Json json = GroupJson(result.group);
-    json["resumed"] = result.resumed;
-    json["copied"] = result.copied;
-    json["fresh"] = result.fresh;
-    json["kept"] = result.kept;
-    context.out() << json.dump(2) << '\n';
-    return {};
-  }
-  std::string list = Count(result.resumed, "resumed", "");
-  list = Count(result.copied, "copied", list);
-  list = Count(result.fresh, "from the beginning", list);
-  list = Count(result.kept, "had succeeded", list);
-  const char* verb = options.strategy == catalog::Strategy::kResume    ? "resumed"
-                     : options.strategy == catalog::Strategy::kRestart ? "restarted"
-                                                                       : "copied";
-  context.out() << "Experiment group was " << verb << " with id " << result.group.number << ": "
-                << list << '\n';
   return {};
 }
 
@@ -160,27 +115,35 @@ Done Stop(Context& context, const Session& session, const Options& options) {
     PXL_ASSIGN(const bool go,
                Confirm(context, "Are sure you want to stop experiments in group `" + number + "`"));
     if (!go) {
-      context.out() << "Existing without stopping experiments in group.\n";
+      context.Say("Existing without stopping experiments in group.");
       return {};
     }
   }
   PXL_TRY(StopAll(context, group, options.pending));
-  context.out() << "Experiments in group are being stopped.\n";
+  context.Say("Experiments in group are being stopped.", {{"id", group.number}});
   return {};
 }
 
 Done Update(Context& context, const Session& session, const Options& options) {
   PXL_ASSIGN(Group group, ResolveGroup(context, session));
-  if (options.name.empty() && options.description.empty() && options.tags.empty()) {
-    context.out() << "No argument was provided to update the experiment group.\n";
+  if (options.details.empty()) {
+    context.Say("No argument was provided to update the experiment group.");
     return {};
   }
-  if (!options.name.empty()) group.name = options.name;
-  if (!options.description.empty()) group.description = options.description;
-  if (!options.tags.empty()) group.tags = SplitTags(options.tags);
+  options.details.Apply(group);
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   PXL_TRY(catalog->UpdateGroup(group));
-  context.out() << "Experiment group updated.\n";
+  context.Say("Experiment group updated.", GroupJson(group));
+  if (!context.json()) PrintDetails(context, options.details);
+  return {};
+}
+
+Done Bookmark(Context& context, const Session& session, bool bookmarked) {
+  PXL_ASSIGN(const Group group, ResolveGroup(context, session));
+  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
+  PXL_TRY(catalog->SetBookmark(group.id, bookmarked));
+  context.Say(std::string("Experiment group is ") + (bookmarked ? "bookmarked." : "unbookmarked."),
+              {{"id", group.number}, {"bookmarked", bookmarked}});
   return {};
 }
 
@@ -191,48 +154,29 @@ Done Delete(Context& context, const Session& session, const Options& options) {
     PXL_ASSIGN(const bool go,
                Confirm(context, "Are sure you want to delete experiment group `" + number + "`"));
     if (!go) {
-      context.out() << "Existing without deleting experiment group.\n";
+      context.Say("Existing without deleting experiment group.");
       return {};
     }
+  }
+  if (!options.with_resumes) {
+    PXL_ASSIGN(const auto all, MembersOf(context, group));
+    PXL_TRY(CheckErasable(context, all));
   }
   PXL_TRY(StopAll(context, group, /*pending_only=*/false));
   PXL_TRY(WaitUntilGroupDone(context, group.id));
   // Newest first: resumes before what they resumed.
   PXL_ASSIGN(const auto members, MembersOf(context, group));
-  for (const Experiment& member : members) PXL_TRY(EraseExperiment(context, member, false));
+  Erased all;
+  for (const Experiment& member : members) {
+    PXL_ASSIGN(const Erased erased, EraseExperiment(context, member, options.with_resumes));
+    all.trashed.insert(all.trashed.end(), erased.trashed.begin(), erased.trashed.end());
+  }
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   PXL_TRY(catalog->DeleteGroup(group.id));
-  context.out() << "Experiment group `" << number << "` was delete successfully\n";
+  context.Say("Experiment group `" + number + "` was delete successfully", {{"id", group.number}});
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  SayWhereItWent(context, *outputs, all);
   return {};
-}
-
-}  // namespace
-
-namespace {
-
-void AddClones(CLI::App& group, Session& session) {
-  auto resume = std::make_shared<CloneOptions>();
-  resume->strategy = catalog::Strategy::kResume;
-  CLI::App* command =
-      AddCommand(group, session, "resume", "Go on with those that did not succeed, as a new group.",
-                 [resume](Context& context, Session& s) { return CloneIt(context, s, *resume); });
-  AddFiles(*command, resume->files, "Overrides its polyaxonfile.");
-  command->add_flag("-u,--upload", resume->upload, "Run the working directory's code.");
-  command->add_flag("--allow-fresh", resume->allow_fresh,
-                    "In the same outputs, even where there is no whole checkpoint.");
-  command->add_flag("--restore-checkpoint", resume->restore_checkpoint,
-                    "Put back the last whole version of files whose last write never ended.");
-  auto restart = std::make_shared<CloneOptions>();
-  auto copy = std::make_shared<bool>(false);
-  command = AddCommand(group, session, "restart", "Run all of it again, as a new group.",
-                       [restart, copy](Context& context, Session& s) {
-                         restart->strategy =
-                             *copy ? catalog::Strategy::kCopy : catalog::Strategy::kRestart;
-                         return CloneIt(context, s, *restart);
-                       });
-  command->add_flag("-c,--copy", *copy, "Each begins with a copy of its outputs.");
-  AddFiles(*command, restart->files, "Overrides its polyaxonfile.");
-  command->add_flag("-u,--upload", restart->upload, "Run the working directory's code.");
 }
 
 }  // namespace
@@ -249,20 +193,27 @@ void AddGroup(CLI::App& app, Session& session) {
   group->add_option("-p,--project", session.project, "PROJECT or USER/PROJECT.");
   group->require_subcommand(1);
   AddCommand(*group, session, "get", "Show a group and make it the current one.", Get);
-  AddCommand(*group, session, "experiments", "List its experiments.", Experiments);
+  options->list.declarations = true;  // they are what members differ in
+  AddListOptions(
+      *AddCommand(*group, session, "experiments", "List its experiments.", with(Experiments)),
+      options->list);
   AddCommand(*group, session, "statuses", "List its statuses.", Statuses);
   CLI::App* stop = AddCommand(*group, session, "stop", "Stop its experiments.", with(Stop));
   AddYes(*stop, options->yes);
   stop->add_flag("--pending", options->pending, "Only those that were not started yet.");
   CLI::App* update =
       AddCommand(*group, session, "update", "Change its name, description or tags.", with(Update));
-  update->add_option("--name", options->name, "The new name.");
-  update->add_option("--description", options->description, "The new description.");
-  update->add_option("--tags", options->tags, "The new tags, comma separated.");
-  AddClones(*group, session);
-  AddYes(*AddCommand(*group, session, "delete", "Stop and remove it with its experiments.",
-                     with(Delete)),
-         options->yes);
+  AddDetails(*update, options->details);
+  AddCommand(*group, session, "bookmark", "Mark it, for lists with --bookmarked.",
+             [](Context& context, Session& s) { return Bookmark(context, s, true); });
+  AddCommand(*group, session, "unbookmark", "Take the mark away.",
+             [](Context& context, Session& s) { return Bookmark(context, s, false); });
+  AddGroupClones(*group, session);
+  CLI::App* remove = AddCommand(*group, session, "delete",
+                                "Stop and remove it with its experiments.", with(Delete));
+  AddYes(*remove, options->yes);
+  remove->add_flag("--with-resumes", options->with_resumes,
+                   "Also what resumed them outside of it: that shares their outputs.");
 }
 
 }  // namespace px::launcher

@@ -1,10 +1,11 @@
-// px-launch project create|list|get|update|delete|experiments|groups
+// px-launch project create|list|get|update|delete
 #include <memory>
 
 #include "launcher/describe.h"
 #include "launcher/erase.h"
 #include "launcher/local_cache.h"
 #include "launcher/reconcile.h"
+#include "launcher/rename_project.h"
 #include "launcher/session.h"
 
 namespace px::launcher {
@@ -21,13 +22,9 @@ spec::Json ProjectJson(const Project& project) {
 struct Options {
   std::string name;
   std::string description;
-  std::string tags;
+  Details details;  // of update
   bool init = false;
   bool yes = false;
-  bool independent = false;
-  bool bookmarked = false;
-  int64_t group = 0;
-  int64_t page = 1;
 };
 
 Done Create(Context& context, const Session& session, const Options& options) {
@@ -49,7 +46,7 @@ Done Create(Context& context, const Session& session, const Options& options) {
   PXL_TRY(project);
   if (options.init) PXL_TRY(WriteCachedProject(*project));
   if (session.json) {
-    context.out() << ProjectJson(*project).dump(2) << '\n';
+    context.Answer(ProjectJson(*project));
   } else {
     context.out() << "Project `" << user << "/" << name << "` was created successfully.\n";
   }
@@ -62,7 +59,7 @@ Done List(Context& context, const Session& session) {
   if (session.json) {
     spec::Json list = spec::Json::array();
     for (const Project& project : projects) list.push_back(ProjectJson(project));
-    context.out() << list.dump(2) << '\n';
+    context.Answer(list);
     return {};
   }
   Table table({"user", "name", "description", "created_at"});
@@ -74,16 +71,26 @@ Done List(Context& context, const Session& session) {
   return {};
 }
 
+Result<int64_t> CountOf(catalog::Catalog& catalog, const Project& project, catalog::Kind kind) {
+  catalog::ExperimentFilter filter;
+  filter.project = project.id;
+  filter.kind = kind;
+  return catalog.CountExperiments(filter);
+}
+
 Done Get(Context& context, const Session& session) {
   PXL_ASSIGN(const Project project, ResolveProject(context, session));
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  PXL_ASSIGN(
-      const int64_t experiments,
-      catalog->CountExperiments({.project = project.id, .independent_only = false, .group = {}}));
+  using catalog::Kind;
+  PXL_ASSIGN(const int64_t experiments, CountOf(*catalog, project, Kind::kExperiment));
+  PXL_ASSIGN(const int64_t jobs, CountOf(*catalog, project, Kind::kJob));
+  PXL_ASSIGN(const int64_t builds, CountOf(*catalog, project, Kind::kBuild));
   if (session.json) {
     spec::Json json = ProjectJson(project);
     json["num_experiments"] = experiments;
-    context.out() << json.dump(2) << '\n';
+    json["num_jobs"] = jobs;
+    json["num_builds"] = builds;
+    context.Answer(json);
     return {};
   }
   PrintSection(context.out(), "Project info:",
@@ -91,17 +98,26 @@ Done Get(Context& context, const Session& session) {
                 {"name", project.name},
                 {"description", project.description},
                 {"created_at", FormatAgo(project.created_at, NowNs(context.clock()))},
-                {"num_experiments", std::to_string(experiments)}});
+                {"num_experiments", std::to_string(experiments)},
+                {"num_jobs", std::to_string(jobs)},
+                {"num_builds", std::to_string(builds)}});
   return {};
 }
 
 Done Update(Context& context, const Session& session, const Options& options) {
   PXL_ASSIGN(Project project, ResolveProject(context, session));
-  if (!options.description.empty()) project.description = options.description;
-  if (!options.tags.empty()) project.tags = SplitTags(options.tags);
+  if (options.details.empty()) {
+    context.Say("No argument was provided to update the project.");
+    return {};
+  }
+  if (options.details.name && *options.details.name != project.name) {
+    PXL_TRY(RenameProject(context, project, *options.details.name));
+  }
+  options.details.Apply(project);
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   PXL_TRY(catalog->UpdateProject(project));
-  context.out() << "Project updated.\n";
+  context.Say("Project updated.", ProjectJson(project));
+  if (!context.json()) PrintDetails(context, options.details);
   return {};
 }
 
@@ -113,78 +129,25 @@ Done Delete(Context& context, const Session& session, const Options& options) {
     PXL_ASSIGN(const bool go,
                Confirm(context, "Are sure you want to delete project `" + full + "`"));
     if (!go) {
-      context.out() << "Existing without deleting project.\n";
+      context.Say("Existing without deleting project.");
       return {};
     }
   }
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   // Newest first: resumes before what they resumed.
-  PXL_ASSIGN(
-      const auto experiments,
-      catalog->ListExperiments({.project = project.id, .independent_only = false, .group = {}}));
-  for (const auto& experiment : experiments) PXL_TRY(EraseExperiment(context, experiment, false));
+  catalog::ExperimentFilter filter;
+  filter.project = project.id;
+  PXL_ASSIGN(const auto experiments, catalog->ListExperiments(filter));
+  Erased all;
+  for (const auto& experiment : experiments) {
+    PXL_ASSIGN(const Erased erased, EraseExperiment(context, experiment, false));
+    all.trashed.insert(all.trashed.end(), erased.trashed.begin(), erased.trashed.end());
+  }
   PXL_TRY(EraseCode(context, project));
   PXL_TRY(catalog->DeleteProject(project.id));
-  context.out() << "Project `" << full << "` was deleted successfully.\n";
-  return {};
-}
-
-Done Experiments(Context& context, const Session& session, const Options& options) {
-  constexpr int64_t kPageSize = 30;
-  PXL_ASSIGN(const Project project, ResolveProject(context, session));
-  PXL_TRY(Reconcile(context));
-  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  catalog::ExperimentFilter filter{
-      .project = project.id, .independent_only = options.independent, .group = {}};
-  filter.bookmarked_only = options.bookmarked;
-  if (options.group != 0) {
-    PXL_ASSIGN(const catalog::Group group, catalog->FindGroup(project.id, options.group));
-    filter.group = group.id;
-  }
-  PXL_ASSIGN(const int64_t count, catalog->CountExperiments(filter));
-  if (!session.json) {
-    filter.limit = kPageSize;
-    filter.offset = (options.page - 1) * kPageSize;
-  }
-  PXL_ASSIGN(const auto experiments, catalog->ListExperiments(filter));
-  if (session.json) {
-    spec::Json list = spec::Json::array();
-    for (const auto& e : experiments) list.push_back(ExperimentJson(e, context.layout()));
-    context.out() << list.dump(2) << '\n';
-    return {};
-  }
-  context.out() << "Experiments for project `" << project.user << "/" << project.name << "`.\n";
-  Pairs navigation{{"count", std::to_string(count)}};
-  if (filter.offset + kPageSize < count) {
-    navigation.insert(navigation.begin(), {"next", "--page=" + std::to_string(options.page + 1)});
-  }
-  PrintSection(context.out(), "Navigation:", navigation);
-  context.out() << "\nExperiments:\n\n";
-  Table table(ExperimentHeaders());
-  for (const auto& e : experiments) table.Add(ExperimentRow(e, NowNs(context.clock())));
-  table.Print(context.out());
-  return {};
-}
-
-Done Groups(Context& context, const Session& session) {
-  PXL_ASSIGN(const Project project, ResolveProject(context, session));
-  PXL_TRY(Reconcile(context));
-  PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
-  PXL_ASSIGN(const auto groups, catalog->ListGroups(project.id));
-  spec::Json list = spec::Json::array();
-  Table table({"id", "name", "algorithm", "concurrency", "status", "created_at"});
-  for (const auto& group : groups) {
-    list.push_back(GroupJson(group));
-    table.Add({std::to_string(group.number), group.name, group.algorithm,
-               std::to_string(group.concurrency), std::string(StateName(group.state)),
-               FormatAgo(group.created_at, NowNs(context.clock()))});
-  }
-  if (session.json) {
-    context.out() << list.dump(2) << '\n';
-    return {};
-  }
-  context.out() << "Groups for project `" << project.user << "/" << project.name << "`.\n\n";
-  table.Print(context.out());
+  context.Say("Project `" + full + "` was deleted successfully.", {{"project", full}});
+  PXL_ASSIGN(OutputsFs * outputs, context.Outputs());
+  SayWhereItWent(context, *outputs, all);
   return {};
 }
 
@@ -207,18 +170,11 @@ void AddProject(CLI::App& app, Session& session) {
   AddCommand(*project, session, "list", "List all projects.", List);
   AddCommand(*project, session, "get", "Show a project.", Get);
   CLI::App* update = AddCommand(*project, session, "update", "Change a project.", with(Update));
-  update->add_option("--description", options->description, "The new description.");
-  update->add_option("--tags", options->tags, "The new tags, comma separated.");
+  AddDetails(*update, options->details);
   AddYes(
       *AddCommand(*project, session, "delete", "Remove a project and all it holds.", with(Delete)),
       options->yes);
-  CLI::App* experiments =
-      AddCommand(*project, session, "experiments", "List its experiments.", with(Experiments));
-  experiments->add_flag("-i,--independent", options->independent, "Only those in no group.");
-  experiments->add_flag("--bookmarked", options->bookmarked, "Only those that are bookmarked.");
-  experiments->add_option("-g,--group", options->group, "Only those of this group.");
-  experiments->add_option("--page", options->page, "Which page.")->check(CLI::PositiveNumber);
-  AddCommand(*project, session, "groups", "List its groups.", Groups);
+  AddProjectLists(*project, session);
 }
 
 }  // namespace px::launcher

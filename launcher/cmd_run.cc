@@ -2,6 +2,7 @@
 #include <memory>
 #include <random>
 
+#include "launcher/container.h"
 #include "launcher/describe.h"
 #include "launcher/group_members.h"
 #include "launcher/group_scheduler.h"
@@ -52,9 +53,24 @@ Outcome<spec::Json> ReadSpec(const Options& options, spec::Marks& marks) {
   return spec::Merge(raw, params);
 }
 
+// Builds need a container engine; for others it is said that their image is not used.
+Done CheckEngine(Context& context, const spec::ExperimentSpec& rendered) {
+  if (!WantsContainer(rendered)) return {};
+  const std::string& setting = context.config().engine;
+  if (FindEngine(setting)) return {};
+  if (rendered.kind == spec::Kind::kBuild) {
+    return Refuse(ExitCode::kFailed, "cannot build an image: " + NoEngine(setting),
+                  "install podman; experiments and jobs need none, they run on the machine itself");
+  }
+  context.err() << "The build section's image and steps are not used: " << NoEngine(setting)
+                << ". The command runs on this machine itself.\n";
+  return {};
+}
+
 Done RunExperiment(Context& context, const Session& session, const Options& options,
                    const spec::Json& raw, const spec::Marks& marks) {
   PXL_ASSIGN(const spec::ExperimentSpec rendered, CheckRunnable(raw, marks));
+  PXL_TRY(CheckEngine(context, rendered));
   PXL_ASSIGN(const catalog::Project project, ResolveProject(context, session));
   PXL_TRY(Reconcile(context));
   catalog::NewExperiment request;
@@ -67,19 +83,29 @@ Done RunExperiment(Context& context, const Session& session, const Options& opti
   ApplySpec(rendered, request);
   request.ttl_s = options.ttl_s;
   request.owner = Self();
-  if (!session.json) context.out() << "Creating an independent experiment.\n" << std::flush;
+  request.kind = KindOf(rendered);
+  const bool experiment_wanted = request.kind == catalog::Kind::kExperiment;
+  if (!session.json) {
+    context.out() << (experiment_wanted
+                          ? "Creating an independent experiment."
+                          : "Creating a " + std::string(catalog::KindName(request.kind)) + ".")
+                  << std::endl;
+  }
   PXL_ASSIGN(request.code_snapshot, ChooseCode(context, project, options.upload));
   PXL_ASSIGN(const catalog::Experiment experiment, Launch(context, request));
   WriteCachedExperiment(experiment);
   if (session.json) {
     context.out() << spec::Json{{"id", experiment.number},
+                                {"kind", catalog::KindName(experiment.kind)},
                                 {"uuid", experiment.uuid},
                                 {"unique_name", experiment.UniqueName()},
                                 {"outputs", context.layout().Outputs(experiment)},
                                 {"logs", context.layout().Log(experiment)}}
                   << '\n';
   } else {
-    context.out() << "Experiment `" << experiment.number << "` was created\n" << std::flush;
+    const std::string quote = experiment_wanted ? "`" : "";
+    context.out() << TitleOf(request.kind) << ' ' << quote << experiment.number << quote
+                  << " was created" << std::endl;
   }
   if (options.logs) return FollowLogs(context, session, experiment);
   return {};
@@ -101,6 +127,11 @@ Done RunGroup(Context& context, const Session& session, const Options& options,
                                 .ttl_s = options.ttl_s};
   PXL_ASSIGN(auto members, MakeMembers(context, group, raw, marks,
                                        Propose(group, static_cast<uint64_t>(seed), {}), defaults));
+  if (!members.empty()) {
+    PXL_ASSIGN(const spec::Json first, spec::ReadText(members.front().raw_spec, "member.json"));
+    PXL_ASSIGN(const spec::ExperimentSpec rendered, spec::Render(first));
+    PXL_TRY(CheckEngine(context, rendered));
+  }
   PXL_ASSIGN(const catalog::Project project, ResolveProject(context, session));
   PXL_TRY(Reconcile(context));
   if (!session.json) {
@@ -133,7 +164,7 @@ Done RunGroup(Context& context, const Session& session, const Options& options,
   WriteCachedGroup(project, created);
   PXL_TRY(StartScheduler(context, created));
   if (session.json) {
-    context.out() << GroupJson(created).dump(2) << '\n';
+    context.Answer(GroupJson(created));
   } else {
     context.out() << "Experiment group " << created.number << " was created\n";
   }

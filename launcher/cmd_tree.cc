@@ -63,7 +63,7 @@ Done Tree(Context& context, Session& session, int64_t number) {
   TreePrinter printer(context, *catalog);
   if (session.json) {
     PXL_ASSIGN(const spec::Json json, printer.ToJson(top));
-    context.out() << json.dump(2) << '\n';
+    context.Answer(json);
     return {};
   }
   context.out() << Label(top) << '\n';

@@ -44,17 +44,6 @@ std::string Words(const CommandEntry& entry) {
   return words;
 }
 
-// The cases of a shell's `case`: from "path word" to a deeper path, and from a path to its words.
-std::string Cases(const std::vector<CommandEntry>& tree, const std::string& between,
-                  const std::string& before, const std::string& after) {
-  std::string text;
-  for (const CommandEntry& entry : tree) {
-    text +=
-        "    " + between + entry.path + between + ") " + before + Words(entry) + after + " ;;\n";
-  }
-  return text;
-}
-
 std::string Deeper(const std::vector<CommandEntry>& tree) {
   std::string paths;
   for (const CommandEntry& entry : tree) {
@@ -63,6 +52,32 @@ std::string Deeper(const std::vector<CommandEntry>& tree) {
              (entry.path.find(' ') == std::string::npos ? " " : "") + entry.path + "\"";
   }
   return paths;
+}
+
+// What bash and zsh call the words of the command line, and where they begin.
+struct Dialect {
+  const char* words;
+  const char* first;
+  const char* current;
+  const char* files;  // said where a file name follows
+};
+
+// From the words before the cursor to $list, what may come next.
+std::string Walk(const std::vector<CommandEntry>& tree, const Dialect& shell) {
+  const std::string words = shell.words;
+  const std::string current = shell.current;
+  std::string text = "  for ((i = " + std::string(shell.first) + "; i < " + current +
+                     "; i++)); do\n    case \"$at ${" + words + "[i]}\" in\n      " + Deeper(tree) +
+                     ") at=\"${at:+$at }${" + words +
+                     "[i]}\" ;;\n    esac\n  done\n"
+                     "  # A file name follows: the shell's own completion knows those.\n"
+                     "  case ${" +
+                     words + "[" + current + "-1]} in -f|--file) " + shell.files +
+                     "return ;; esac\n  case \"$at\" in\n";
+  for (const CommandEntry& entry : tree) {
+    text += "    \"" + entry.path + "\") list='" + Words(entry) + "' ;;\n";
+  }
+  return text + "  esac\n";
 }
 
 std::string Quoted(const std::string& text) {
@@ -133,24 +148,28 @@ std::vector<CommandEntry> CommandTree(const CLI::App& app) {
   return tree;
 }
 
+nlohmann::ordered_json TreeJson(const std::vector<CommandEntry>& tree) {
+  auto list = nlohmann::ordered_json::array();
+  for (const CommandEntry& entry : tree) {
+    auto options = nlohmann::ordered_json::array();
+    for (const OptionEntry& option : entry.options) {
+      options.push_back({{"names", option.names}, {"value", option.value}, {"help", option.help}});
+    }
+    list.push_back({{"command", entry.path},
+                    {"help", entry.help},
+                    {"commands", entry.commands},
+                    {"options", options}});
+  }
+  return list;
+}
+
 std::string BashCompletion(const std::vector<CommandEntry>& tree) {
   return "# bash completion of px-launch; made by: px-launch completion bash\n"
          "_px_launch() {\n"
-         "  local cur=${COMP_WORDS[COMP_CWORD]} at='' i words=''\n"
-         "  COMPREPLY=()\n"
-         "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
-         "    case \"$at ${COMP_WORDS[i]}\" in\n"
-         "      " +
-         Deeper(tree) +
-         ") at=\"${at:+$at }${COMP_WORDS[i]}\" ;;\n"
-         "    esac\n"
-         "  done\n"
-         "  # A file name follows: the shell's own completion knows those.\n"
-         "  case ${COMP_WORDS[COMP_CWORD-1]} in -f|--file) return ;; esac\n"
-         "  case \"$at\" in\n" +
-         Cases(tree, "\"", "words='", "'") +
-         "  esac\n"
-         "  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+         "  local cur=${COMP_WORDS[COMP_CWORD]} at='' i list=''\n"
+         "  COMPREPLY=()\n" +
+         Walk(tree, {.words = "COMP_WORDS", .first = "1", .current = "COMP_CWORD", .files = ""}) +
+         "  COMPREPLY=($(compgen -W \"$list\" -- \"$cur\"))\n"
          "}\n"
          "complete -o default -F _px_launch px-launch polyaxon\n";
 }
@@ -159,18 +178,8 @@ std::string ZshCompletion(const std::vector<CommandEntry>& tree) {
   return "#compdef px-launch polyaxon\n"
          "# zsh completion of px-launch; made by: px-launch completion zsh\n"
          "_px_launch() {\n"
-         "  local at='' i list=''\n"
-         "  for ((i = 2; i < CURRENT; i++)); do\n"
-         "    case \"$at ${words[i]}\" in\n"
-         "      " +
-         Deeper(tree) +
-         ") at=\"${at:+$at }${words[i]}\" ;;\n"
-         "    esac\n"
-         "  done\n"
-         "  case ${words[CURRENT-1]} in -f|--file) _files; return ;; esac\n"
-         "  case \"$at\" in\n" +
-         Cases(tree, "\"", "list='", "'") +
-         "  esac\n"
+         "  local at='' i list=''\n" +
+         Walk(tree, {.words = "words", .first = "2", .current = "CURRENT", .files = "_files; "}) +
          "  compadd -- ${=list} || _files\n"
          "}\n"
          "_px_launch \"$@\"\n";

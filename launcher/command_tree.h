@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct CommandEntry {
 
 // The program, then its commands, each before those below it.
 std::vector<CommandEntry> CommandTree(const CLI::App& app);
+
+// A list of {"command", "help", "commands", "options"}.
+nlohmann::ordered_json TreeJson(const std::vector<CommandEntry>& tree);
 
 // Scripts for the shells; they complete both names of the program.
 std::string BashCompletion(const std::vector<CommandEntry>& tree);

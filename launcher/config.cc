@@ -18,8 +18,9 @@ namespace px::launcher {
 namespace {
 
 using Values = std::map<std::string, std::string>;
-constexpr std::array<const char*, 8> kKeys{"store", "outputs",   "logs",       "user",
-                                           "grace", "heartbeat", "log_rotate", "log_limit"};
+constexpr std::array<const char*, 10> kKeys{"store",  "outputs",    "logs",       "user",
+                                            "grace",  "heartbeat",  "log_rotate", "log_limit",
+                                            "engine", "gpu_foreign"};
 
 std::string FromEnvironment(const char* name) {
   const char* value = ::getenv(name);
@@ -42,11 +43,11 @@ Done CheckKey(const std::string& key, const std::string& where) {
   const std::vector<std::string> known(kKeys.begin(), kKeys.end());
   if (std::find(known.begin(), known.end(), key) != known.end()) return {};
   const std::string nearest = spec::NearestName(key, known);
-  return Refuse(
-      ExitCode::kFailed, where + ": unknown key '" + key + "'",
-      nearest.empty()
-          ? "known keys: store, outputs, logs, user, grace, heartbeat, log_rotate, log_limit"
-          : "did you mean '" + nearest + "'?");
+  return Refuse(ExitCode::kFailed, where + ": unknown key '" + key + "'",
+                nearest.empty() ? "known keys: store, outputs, logs, user, grace, heartbeat, "
+                                  "log_rotate, log_limit, engine, "
+                                  "gpu_foreign"
+                                : "did you mean '" + nearest + "'?");
 }
 
 bool IsBlank(const std::string& text) {
@@ -115,6 +116,12 @@ Outcome<uint64_t> Size(const std::string& text, const std::string& key) {
   return static_cast<uint64_t>(bytes);
 }
 
+Done CheckForeign(const std::string& value) {
+  if (value == "avoid" || value == "ignore") return {};
+  return Refuse(ExitCode::kFailed, "configuration: gpu_foreign is '" + value + "'",
+                "give avoid or ignore");
+}
+
 // A limit alone means parts of a quarter of it.
 Outcome<LogLimits> ReadLogLimits(const std::string& rotate, const std::string& limit) {
   LogLimits limits;
@@ -160,6 +167,9 @@ Outcome<Config> LoadConfig(const Flags& flags) {
                                                "heartbeat", config.heartbeat_ms));
   PXL_ASSIGN(config.log_limits, ReadLogLimits(choose("", "PX_LOG_ROTATE", "log_rotate", ""),
                                               choose("", "PX_LOG_LIMIT", "log_limit", "")));
+  config.gpu_foreign = choose("", "PX_GPU_FOREIGN", "gpu_foreign", config.gpu_foreign);
+  PXL_TRY(CheckForeign(config.gpu_foreign));
+  config.engine = choose("", "PX_ENGINE", "engine", config.engine);
   config.heartbeat_ms = std::max(config.heartbeat_ms, 10);
   if (!IsName(config.user)) {
     return Refuse(
@@ -176,6 +186,8 @@ Environment Config::ToEnvironment() const {
           {"PX_OUTPUTS", outputs},
           {"PX_LOGS", logs},
           {"PX_USER", user},
+          {"PX_ENGINE", engine},
+          {"PX_GPU_FOREIGN", gpu_foreign},
           {"PX_GRACE", std::to_string(grace_ms / 1000.0)},
           {"PX_HEARTBEAT", std::to_string(heartbeat_ms / 1000.0)},
           {"PX_LOG_ROTATE", std::to_string(log_limits.rotate_bytes)},
@@ -187,6 +199,7 @@ Done WriteConfig(const Config& config, const std::map<std::string, std::string>&
   for (const auto& [key, value] : changes) {
     PXL_TRY(CheckKey(key, "config"));
     if (key == "grace" || key == "heartbeat") PXL_TRY(Milliseconds(value, key, 0));
+    if (key == "gpu_foreign" && !value.empty()) PXL_TRY(CheckForeign(value));
     if (key == "log_rotate" || key == "log_limit") PXL_TRY(Size(value, key));
     if (key == "user" && !value.empty() && !IsName(value)) {
       return Refuse(ExitCode::kFailed, "'" + value + "' is no user name",

@@ -9,7 +9,7 @@
 //
 // The configuration file is $PX_HOME/config.yml, or ~/.config/px/config.yml if that is missing,
 // with the keys `store`, `outputs`, `logs`, `user`, `grace` (seconds between SIGTERM and SIGKILL),
-// `heartbeat` (seconds), `log_rotate` and `log_limit` (sizes, "100 MiB").
+// `heartbeat` (seconds), `engine`, `gpu_foreign`, `log_rotate` and `log_limit` (sizes, "100 MiB").
 #pragma once
 
 #include <map>
@@ -37,6 +37,9 @@ struct Config {
   int grace_ms = 10'000;
   int heartbeat_ms = 5'000;
   LogLimits log_limits;
+  // Whether GPUs that other programs use are given to experiments: avoid or ignore.
+  std::string gpu_foreign = "avoid";
+  std::string engine = "auto";  // of containers: auto, none, podman, docker, or a program
 
   std::string CatalogPath() const { return store + "/catalog.db"; }
   // What a process started by us needs to come to the same configuration.

@@ -4,6 +4,25 @@
 
 namespace px::launcher {
 
+void Context::Say(const std::string& line, const spec::Json& fields) {
+  if (!json_) {
+    *out_ << line << '\n' << std::flush;
+    return;
+  }
+  if (said_.is_null()) said_ = spec::Json::object();
+  const std::string before = said_.value("message", "");
+  said_["message"] = before.empty() ? line : before + "\n" + line;
+  said_.update(fields);
+}
+
+void Context::Answer(const spec::Json& json) {
+  *out_ << json.dump(2, ' ', false, spec::Json::error_handler_t::replace) << '\n';
+}
+
+void Context::FinishAnswer() {
+  if (!said_.is_null()) Answer(said_);
+}
+
 Outcome<catalog::Catalog*> Context::Catalog() {
   if (!catalog_) {
     PXL_TRY(MakePrivateDir(config_.store));

@@ -11,6 +11,7 @@
 #include "launcher/config.h"
 #include "launcher/outputs_fs.h"
 #include "launcher/paths.h"
+#include "launcher/spec/problem.h"
 
 namespace px::launcher {
 
@@ -19,12 +20,15 @@ using OutputsFsFactory = std::function<Outcome<std::unique_ptr<OutputsFs>>(const
 
 class Context {
  public:
-  Context(Config config, OutputsFsFactory factory, std::ostream& out, std::ostream& err)
+  // `json`: whether answers are for programs (--json).
+  Context(Config config, OutputsFsFactory factory, std::ostream& out, std::ostream& err,
+          bool json = false)
       : config_(std::move(config)),
         layout_(config_.outputs, config_.logs),
         factory_(std::move(factory)),
         out_(&out),
-        err_(&err) {}
+        err_(&err),
+        json_(json) {}
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
@@ -33,6 +37,16 @@ class Context {
   Clock& clock() { return clock_; }
   std::ostream& out() { return *out_; }
   std::ostream& err() { return *err_; }
+
+  // ---- What a command answers ----
+  bool json() const { return json_; }
+  // A line for people, shown at once. With --json it becomes part of the one object that the
+  // command answers: {"message": LINES, FIELDS}.
+  void Say(const std::string& line, const spec::Json& fields = spec::Json::object());
+  // An answer for programs, complete in itself.
+  void Answer(const spec::Json& json);
+  // Writes what Say collected; called once when the command has succeeded.
+  void FinishAnswer();
 
   // Opened at the first call; the pointer stays valid as long as the context.
   Outcome<catalog::Catalog*> Catalog();
@@ -44,6 +58,8 @@ class Context {
   OutputsFsFactory factory_;
   std::ostream* out_;
   std::ostream* err_;
+  bool json_;
+  spec::Json said_;  // null if nothing was said
   SystemClock clock_;
   std::optional<catalog::Catalog> catalog_;
   std::unique_ptr<OutputsFs> outputs_;

@@ -9,9 +9,25 @@ namespace px::launcher {
 using catalog::Experiment;
 using spec::Json;
 
-int64_t NowNs(Clock& clock) {
-  const timespec now = clock.Now();
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+int64_t NowNs(Clock& clock) { return ToNanoseconds(clock.Now()); }
+
+std::string TitleOf(catalog::Kind kind) {
+  std::string title(catalog::KindName(kind));
+  title.front() = static_cast<char>(title.front() - 'a' + 'A');
+  return title;
+}
+
+std::string CommandOf(catalog::Kind kind) {
+  const std::string name(catalog::KindName(kind));
+  return name + (kind == catalog::Kind::kExperiment ? " -xp" : " -" + name.substr(0, 1));
+}
+
+std::string CommandFor(const Experiment& experiment) {
+  return "px-launch " + CommandOf(experiment.kind) + " " + std::to_string(experiment.number);
+}
+
+std::string NameFor(const Experiment& experiment) {
+  return std::string(catalog::KindName(experiment.kind)) + " " + std::to_string(experiment.number);
 }
 
 Json TimeJson(int64_t at_ns) {
@@ -46,6 +62,7 @@ std::string StrategyText(const Experiment& experiment) {
 
 Json ExperimentJson(const Experiment& e, const Layout& layout) {
   Json json{{"id", e.number},
+            {"kind", catalog::KindName(e.kind)},
             {"uuid", e.uuid},
             {"unique_name", e.UniqueName()},
             {"user", e.user},
@@ -70,6 +87,9 @@ Json ExperimentJson(const Experiment& e, const Layout& layout) {
             {"updated_at", TimeJson(e.updated_at)},
             {"started_at", TimeJson(e.started_at)},
             {"finished_at", TimeJson(e.finished_at)}};
+  if (e.gpu_share != catalog::kWholeGpu) {
+    json["gpus"] = static_cast<double>(e.gpu_share) / static_cast<double>(catalog::kWholeGpu);
+  }
   if (e.group_number != 0) json["group"] = e.group_number;
   if (!e.plan.empty()) json["plan"] = Json::parse(e.plan, nullptr, /*allow_exceptions=*/false);
   if (!e.code_snapshot.empty()) json["code"] = e.code_snapshot;
@@ -104,6 +124,7 @@ Json GroupJson(const catalog::Group& group) {
             {"created_at", TimeJson(group.created_at)},
             {"started_at", TimeJson(group.started_at)},
             {"finished_at", TimeJson(group.finished_at)},
+            {"bookmarked", group.bookmarked},
             {"strategy", nullptr},
             {"original", nullptr}};
   if (group.strategy != catalog::Strategy::kNone) {

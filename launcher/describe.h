@@ -23,6 +23,15 @@ spec::Json TimeJson(int64_t at_ns);
 std::vector<std::string> ExperimentHeaders();
 std::vector<std::string> ExperimentRow(const catalog::Experiment& experiment, int64_t now_ns);
 
+// "Experiment", "Job", "Build".
+std::string TitleOf(catalog::Kind kind);
+// The command and the option that name one: "experiment -xp", "job -j", "build -b".
+std::string CommandOf(catalog::Kind kind);
+// What to type to get at it: "px-launch experiment -xp 23".
+std::string CommandFor(const catalog::Experiment& experiment);
+// "experiment 23", "job 5".
+std::string NameFor(const catalog::Experiment& experiment);
+
 // "succeeded", "resume of 23", …
 std::string StrategyText(const catalog::Experiment& experiment);
 // The declarations of a stored specification; an empty object if there are none.

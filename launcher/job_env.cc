@@ -33,11 +33,36 @@ Json ExperimentInfo(const JobEnvironmentInput& input) {
   return info;
 }
 
+Json JobInfo(const JobEnvironmentInput& input) {
+  const catalog::Experiment& e = *input.experiment;
+  return {{"project_name", e.project_user + "." + e.project_name},
+          {"job_name", e.UniqueName()},
+          {"project_uuid", input.project->uuid},
+          {"job_uuid", e.uuid},
+          {"role", "master"},
+          {"type", catalog::KindName(e.kind)},
+          {"app", "px"}};
+}
+
+// Keys only where they are used.
+void AddReferences(const JobEnvironmentInput& input, Environment& environment) {
+  Json references = Json::object();
+  if (!input.referenced_outputs.empty()) references["experiments"] = input.referenced_outputs;
+  if (!input.referenced_jobs.empty()) references["jobs"] = input.referenced_jobs;
+  if (!references.empty()) {
+    environment.emplace_back("POLYAXON_REFS_OUTPUTS_PATHS", Dump(references));
+  }
+}
+
 void AddGpus(const JobEnvironmentInput& input, Environment& environment) {
   if (!input.gpus.empty()) {
     const std::string list = Join(input.gpus);
     environment.emplace_back("CUDA_VISIBLE_DEVICES", list);
     environment.emplace_back("NVIDIA_VISIBLE_DEVICES", list);
+    const catalog::Experiment& e = *input.experiment;
+    environment.emplace_back("PX_GPU_FRACTION",
+                             fmt::format("{:g}", static_cast<double>(e.gpu_share) /
+                                                     static_cast<double>(catalog::kWholeGpu)));
     return;
   }
   environment.emplace_back("NVIDIA_VISIBLE_DEVICES", "none");
@@ -59,7 +84,10 @@ Environment JobEnvironment(const JobEnvironmentInput& input) {
       {"POLYAXON_LOGS_PATH", input.layout->Log(e)},
       {"POLYAXON_DECLARATIONS", declarations},
       {"POLYAXON_PARAMS", declarations},
-      {"POLYAXON_EXPERIMENT_INFO", Dump(ExperimentInfo(input))},
+      e.kind == catalog::Kind::kExperiment
+          ? std::pair<std::string, std::string>("POLYAXON_EXPERIMENT_INFO",
+                                                Dump(ExperimentInfo(input)))
+          : std::pair<std::string, std::string>("POLYAXON_JOB_INFO", Dump(JobInfo(input))),
       {"POLYAXON_TASK_INFO", R"({"type":"master","index":0})"},
       {"POLYAXON_CLUSTER", Dump(cluster)},
       {"POLYAXON_LOG_LEVEL", input.spec->logging_level},
@@ -74,10 +102,7 @@ Environment JobEnvironment(const JobEnvironmentInput& input) {
       // A console that comes as it is written, not when some buffer is full.
       {"PYTHONUNBUFFERED", "1"},
   };
-  if (!input.referenced_outputs.empty()) {
-    environment.emplace_back("POLYAXON_REFS_OUTPUTS_PATHS",
-                             Dump(Json{{"experiments", input.referenced_outputs}}));
-  }
+  AddReferences(input, environment);
   if (input.spec->build) {
     for (const auto& [name, value] : input.spec->build->env_vars) {
       environment.emplace_back(name, value);

@@ -22,6 +22,7 @@ struct JobEnvironmentInput {
   std::vector<std::string> gpus;                // leased UUIDs
   bool hide_gpus = false;                       // the machine has GPUs and this job asked for none
   std::vector<std::string> referenced_outputs;  // of environment.outputs.experiments, in order
+  std::vector<std::string> referenced_jobs;     // of environment.outputs.jobs
 };
 
 // What to set on top of the environment that the launcher was called with.

@@ -11,8 +11,19 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kProject = ".polyaxon/.polyaxonproject";
-constexpr const char* kExperiment = ".polyaxon/.polyaxonxp";
 constexpr const char* kGroup = ".polyaxon/.polyaxongroup";
+
+const char* FileOf(catalog::Kind kind) {
+  switch (kind) {
+    case catalog::Kind::kJob:
+      return ".polyaxon/.polyaxonjob";
+    case catalog::Kind::kBuild:
+      return ".polyaxon/.polyaxonbuild";
+    case catalog::Kind::kExperiment:
+      break;
+  }
+  return ".polyaxon/.polyaxonxp";
+}
 
 json Read(const std::string& path) {
   const auto text = ReadFile(path);
@@ -49,19 +60,26 @@ Done WriteCachedProject(const catalog::Project& project) {
   PXL_TRY(MakeDirs(".polyaxon"));
   const json entry{{"user", project.user}, {"name", project.name}, {"uuid", project.uuid}};
   PXL_TRY(WriteFile(kProject, entry.dump() + "\n"));
-  PXL_TRY(RemoveFile(kExperiment));
+  for (const auto kind : {catalog::Kind::kExperiment, catalog::Kind::kJob, catalog::Kind::kBuild}) {
+    PXL_TRY(RemoveFile(FileOf(kind)));
+  }
   PXL_TRY(RemoveFile(kGroup));
   return {};
 }
 
-std::optional<int64_t> ReadCachedExperiment() { return ReadNumber(kExperiment); }
+void RenameCachedProject(const catalog::Project& project, const std::string& name) {
+  if (!IsCached(project.user, project.name)) return;
+  WriteQuietly(kProject, {{"user", project.user}, {"name", name}, {"uuid", project.uuid}});
+}
+
+std::optional<int64_t> ReadCachedExperiment(catalog::Kind kind) { return ReadNumber(FileOf(kind)); }
 std::optional<int64_t> ReadCachedGroup() { return ReadNumber(kGroup); }
 
 void WriteCachedExperiment(const catalog::Experiment& experiment) {
   if (!IsCached(experiment.project_user, experiment.project_name)) return;
-  WriteQuietly(kExperiment, {{"id", experiment.number},
-                             {"uuid", experiment.uuid},
-                             {"unique_name", experiment.UniqueName()}});
+  WriteQuietly(FileOf(experiment.kind), {{"id", experiment.number},
+                                         {"uuid", experiment.uuid},
+                                         {"unique_name", experiment.UniqueName()}});
 }
 
 void WriteCachedGroup(const catalog::Project& project, const catalog::Group& group) {
@@ -69,9 +87,10 @@ void WriteCachedGroup(const catalog::Project& project, const catalog::Group& gro
   WriteQuietly(kGroup, {{"id", group.number}, {"uuid", group.uuid}});
 }
 
-void ForgetCachedExperiment(int64_t number) {
-  if (ReadCachedExperiment() != number) return;
-  if (const auto removed = RemoveFile(kExperiment); !removed) {
+void ForgetCachedExperiment(const catalog::Experiment& experiment) {
+  if (!IsCached(experiment.project_user, experiment.project_name)) return;
+  if (ReadCachedExperiment(experiment.kind) != experiment.number) return;
+  if (const auto removed = RemoveFile(FileOf(experiment.kind)); !removed) {
     LogDebug("{}", removed.error().ToString());
   }
 }

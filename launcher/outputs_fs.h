@@ -28,6 +28,13 @@ struct FileVersion {
   int64_t replaced_ns = 0;  // when something else took its place
 };
 
+// What differs between two volumes, seen from the first.
+struct Difference {
+  std::string path;
+  std::string change;  // "added", "removed", "modified"
+  int64_t bytes = 0;   // of what there is afterwards
+};
+
 class OutputsFs {
  public:
   virtual ~OutputsFs() = default;
@@ -43,6 +50,10 @@ class OutputsFs {
   virtual Status DropSnapshot(const std::string& path, const std::string& name) = 0;
   // Removes a volume whole, snapshots included. ENOENT, EBUSY while a file in it is open.
   virtual Status Drop(const std::string& path) = 0;
+  // The same, but it stays whole in the trash, from where HowToGetBack tells people to take it.
+  virtual Status Trash(const std::string& path) = 0;
+  // What to type: "px-fs undelete PATH".
+  virtual std::string HowToGetBack(const std::string& path) = 0;
   // Where a snapshot's content is, and the names of all snapshots of the volume, sorted.
   virtual std::string SnapshotPath(const std::string& path, const std::string& name) = 0;
   virtual Result<std::vector<std::string>> Snapshots(const std::string& path) = 0;
@@ -51,6 +62,8 @@ class OutputsFs {
   // Exchanges the file's content with a kept version, which then holds what the file had. ENOENT if
   // there is no such, EBUSY while the file is open.
   virtual Status RestoreVersion(const std::string& file, uint64_t version) = 0;
+  // What would have to be done to `from` to have `to`; directories are left out. In no order.
+  virtual Result<std::vector<Difference>> Diff(const std::string& from, const std::string& to) = 0;
   virtual Result<VolumeUsage> Usage(const std::string& path) = 0;
   // True if `path` is a volume (a link to one is not).
   virtual Result<bool> Exists(const std::string& path) = 0;

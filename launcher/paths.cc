@@ -3,7 +3,10 @@
 namespace px::launcher {
 namespace {
 
-std::string Place(int64_t group, int64_t number) {
+std::string Place(catalog::Kind kind, int64_t group, int64_t number) {
+  if (kind != catalog::Kind::kExperiment) {
+    return "/" + std::string(catalog::KindName(kind)) + "s/" + std::to_string(number);
+  }
   if (group == 0) return "/experiments/" + std::to_string(number);
   return "/groups/" + std::to_string(group) + "/" + std::to_string(number);
 }
@@ -16,12 +19,12 @@ std::string Layout::Project(const std::string& user, const std::string& project)
 
 std::string Layout::OwnOutputs(const catalog::Experiment& experiment) const {
   return Project(experiment.project_user, experiment.project_name) +
-         Place(experiment.group_number, experiment.number);
+         Place(experiment.kind, experiment.group_number, experiment.number);
 }
 
 std::string Layout::Outputs(const catalog::Experiment& experiment) const {
   return Project(experiment.project_user, experiment.project_name) +
-         Place(experiment.root_group_number, experiment.root_number);
+         Place(experiment.kind, experiment.root_group_number, experiment.root_number);
 }
 
 std::string Layout::Code(const catalog::Project& project, const std::string& snapshot) const {
@@ -40,7 +43,7 @@ std::string Layout::RunDir(const catalog::Experiment& experiment) const {
 
 std::string Layout::Log(const catalog::Experiment& experiment) const {
   return logs_ + "/" + experiment.project_user + "/" + experiment.project_name +
-         Place(experiment.group_number, experiment.number);
+         Place(experiment.kind, experiment.group_number, experiment.number);
 }
 
 std::string Layout::Sidecar(const catalog::Experiment& experiment,

@@ -3,6 +3,7 @@
 //
 //   OUTPUTS/USER/PROJECT/experiments/N     volume; for a resume a link to the directory it shares
 //   OUTPUTS/USER/PROJECT/groups/G/N        the same, for an experiment of group G
+//   OUTPUTS/USER/PROJECT/jobs/N, builds/N  the same, for a job and a build
 //   OUTPUTS/USER/PROJECT/.code/K           read-only volume: code snapshot K
 //   OUTPUTS/USER/PROJECT/.run/N            volume: the writable clone of the code that experiment N
 //   runs in LOGS/USER/PROJECT/experiments/N        regular file: the console; groups/G/N likewise

@@ -76,6 +76,12 @@ Status PxOutputsFs::DropSnapshot(const std::string& path, const std::string& nam
 
 Status PxOutputsFs::Drop(const std::string& path) { return OnParent(path, PX_IOC_DROP, "drop"); }
 
+Status PxOutputsFs::Trash(const std::string& path) {
+  return OnParent(path, PX_IOC_TRASH, "put into the trash");
+}
+
+std::string PxOutputsFs::HowToGetBack(const std::string& path) { return "px-fs undelete " + path; }
+
 std::string PxOutputsFs::SnapshotPath(const std::string& path, const std::string& name) {
   return path + "/.snapshots/" + name;
 }
@@ -114,6 +120,30 @@ Status PxOutputsFs::RestoreVersion(const std::string& file, uint64_t version) {
   argument.version = version;
   PX_TRY(SetName(argument.name, NameOf(file)));
   return Control(parent.get(), PX_IOC_RESTORE, &argument, "restore " + file);
+}
+
+Result<std::vector<Difference>> PxOutputsFs::Diff(const std::string& from, const std::string& to) {
+  PX_ASSIGN(const UniqueFd before, OpenDir(from));
+  PX_ASSIGN(const UniqueFd after, OpenDir(to));
+  const auto argument = std::make_unique<px_ioc_text>();
+  *argument = {};
+  PX_TRY(Control(after.get(), PX_IOC_TOKEN, &argument->other, "open volume " + to));
+  std::vector<Difference> differences;
+  do {
+    PX_TRY(Control(before.get(), PX_IOC_DIFF, argument.get(), "compare " + from + " with " + to));
+    std::istringstream lines(
+        std::string(argument->text, std::min<size_t>(argument->length, PX_TEXT_MAX)));
+    std::string line;
+    while (std::getline(lines, line)) {
+      const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (!json.is_object() || json.value("type", "") == "dir") continue;
+      differences.push_back({.path = json.value("path", ""),
+                             .change = json.value("change", ""),
+                             .bytes = json.value("size", int64_t{0})});
+    }
+  } while (std::any_of(std::begin(argument->cursor), std::end(argument->cursor),
+                       [](uint8_t byte) { return byte != 0; }));
+  return differences;
 }
 
 Result<VolumeUsage> PxOutputsFs::Usage(const std::string& path) {

@@ -13,10 +13,13 @@ class PxOutputsFs final : public OutputsFs {
   Status Snapshot(const std::string& path, const std::string& name) override;
   Status DropSnapshot(const std::string& path, const std::string& name) override;
   Status Drop(const std::string& path) override;
+  Status Trash(const std::string& path) override;
+  std::string HowToGetBack(const std::string& path) override;
   std::string SnapshotPath(const std::string& path, const std::string& name) override;
   Result<std::vector<std::string>> Snapshots(const std::string& path) override;
   Result<std::vector<FileVersion>> Versions(const std::string& file) override;
   Status RestoreVersion(const std::string& file, uint64_t version) override;
+  Result<std::vector<Difference>> Diff(const std::string& from, const std::string& to) override;
   Result<VolumeUsage> Usage(const std::string& path) override;
   Result<bool> Exists(const std::string& path) override;
 };

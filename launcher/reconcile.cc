@@ -1,6 +1,7 @@
 #include "launcher/reconcile.h"
 
 #include "base/log.h"
+#include "launcher/container.h"
 #include "launcher/files.h"
 #include "launcher/group_scheduler.h"
 #include "launcher/job_group.h"
@@ -58,6 +59,7 @@ Done End(Context& context, catalog::Catalog& catalog, const Experiment& experime
     const JobGroup leftovers = JobGroup::Adopt(run.GroupName(), run.cgroup);
     leftovers.KillAll();
     leftovers.Remove();
+    RemoveContainer(run);
     PXL_TRY(catalog.FinishRun(run.id, {.exit_code = {}, .signal = {}, .reason = why}));
   }
   PXL_ASSIGN(const bool requeued, Requeue(context, catalog, experiment, runs));
@@ -101,8 +103,7 @@ Done ReviveGroups(Context& context, catalog::Catalog& catalog) {
 Done Reconcile(Context& context) {
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   PXL_ASSIGN(const auto unfinished, catalog->Unfinished());
-  const timespec time = context.clock().Now();
-  const int64_t now = static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  const int64_t now = ToNanoseconds(context.clock().Now());
   for (const Experiment& experiment : unfinished) {
     // Nobody's yet: an experiment that waits in its group, whose scheduler answers for it.
     if (experiment.owner.pid == 0 || LivenessOf(experiment.owner) == Liveness::kAlive) continue;

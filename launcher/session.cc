@@ -1,8 +1,8 @@
 #include "launcher/session.h"
 
 #include <iostream>
-#include <sstream>
 
+#include "launcher/describe.h"
 #include "launcher/local_cache.h"
 #include "launcher/reconcile.h"
 #include "launcher/spec/problem.h"
@@ -69,29 +69,45 @@ Outcome<catalog::Project> ResolveProject(Context& context, const Session& sessio
   return std::move(*project);
 }
 
+namespace {
+
+// The one last worked with, if this is its project's directory.
+Outcome<int64_t> CurrentNumber(const catalog::Project& project, catalog::Kind kind) {
+  const auto cached = ReadCachedProject();
+  const bool here = cached && cached->user == project.user && cached->name == project.name;
+  const auto last = here ? ReadCachedExperiment(kind) : std::nullopt;
+  if (last) return *last;
+  return Refuse(ExitCode::kUsage,
+                "No " + std::string(catalog::KindName(kind)) + " id was provided.",
+                "px-launch " + CommandOf(kind) + " NUMBER ...");
+}
+
+}  // namespace
+
 Outcome<catalog::Experiment> ResolveExperiment(Context& context, const Session& session) {
   PXL_ASSIGN(const catalog::Project project, ResolveProject(context, session));
   PXL_TRY(Reconcile(context));
+  const catalog::Kind kind = session.kind.value_or(catalog::Kind::kExperiment);
   int64_t number = session.experiment;
   if (number == 0) {
-    const auto cached = ReadCachedProject();
-    const bool here = cached && cached->user == project.user && cached->name == project.name;
-    const auto last = here ? ReadCachedExperiment() : std::nullopt;
-    if (!last) {
-      return Refuse(ExitCode::kUsage, "No experiment id was provided.",
-                    "px-launch experiment -xp NUMBER ...");
-    }
-    number = *last;
+    PXL_ASSIGN(number, CurrentNumber(project, kind));
   }
   PXL_ASSIGN(catalog::Catalog * catalog, context.Catalog());
   auto experiment = catalog->FindExperiment(project.id, number);
+  const std::string name = project.user + "/" + project.name;
+  const std::string noun(catalog::KindName(kind));
   if (!experiment && experiment.error().code() == ENOENT) {
     return Refuse(ExitCode::kNotFound,
-                  "there is no experiment " + std::to_string(number) + " in project " +
-                      project.user + "/" + project.name,
-                  "px-launch project -p " + project.user + "/" + project.name + " experiments");
+                  "there is no " + noun + " " + std::to_string(number) + " in project " + name,
+                  "px-launch project -p " + name + " " + noun + "s");
   }
   PXL_TRY(experiment);
+  if (session.kind && experiment->kind != kind) {
+    return Refuse(ExitCode::kNotFound,
+                  "there is no " + noun + " " + std::to_string(number) + " in project " + name +
+                      ": it is a " + std::string(catalog::KindName(experiment->kind)),
+                  CommandFor(*experiment) + " get");
+  }
   return std::move(*experiment);
 }
 
@@ -116,25 +132,15 @@ Outcome<catalog::Group> ResolveGroup(Context& context, const Session& session) {
 }
 
 Outcome<bool> Confirm(Context& context, const std::string& question) {
-  context.out() << question << " [y/N]: " << std::flush;
+  // Standard output is the answer's.
+  std::ostream& asked = context.json() ? context.err() : context.out();
+  asked << question << " [y/N]: " << std::flush;
   std::string answer;
   if (!std::getline(std::cin, answer)) {
-    context.out() << '\n';
+    asked << '\n';
     return Refuse(ExitCode::kFailed, "Aborted!", "add --yes to go on without a question");
   }
   return answer == "y" || answer == "Y" || answer == "yes";
-}
-
-std::vector<std::string> SplitTags(const std::string& text) {
-  std::vector<std::string> tags;
-  std::istringstream parts(text);
-  std::string part;
-  while (std::getline(parts, part, ',')) {
-    const size_t begin = part.find_first_not_of(" \t");
-    if (begin == std::string::npos) continue;
-    tags.push_back(part.substr(begin, part.find_last_not_of(" \t") - begin + 1));
-  }
-  return tags;
 }
 
 }  // namespace px::launcher

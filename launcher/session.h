@@ -4,10 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "launcher/context.h"
+#include "launcher/details.h"
 
 namespace px::launcher {
 
@@ -15,8 +17,10 @@ struct Session {
   Flags flags;
   bool json = false;
   bool verbose = false;
-  std::string project;  // -p of the command in use
-  int64_t experiment = 0;
+  std::string project;     // -p of the command in use
+  int64_t experiment = 0;  // or a job's or build's
+  // What the command works with; without it a number may be of any kind.
+  std::optional<catalog::Kind> kind;
   int64_t group = 0;
   bool copy_before = false;  // `experiment --copy restart`, as the documentation prints it
   // What was asked for; set by the parser.
@@ -32,7 +36,7 @@ CLI::App* AddCommand(CLI::App& parent, Session& session, const std::string& name
 void AddYes(CLI::App& command, bool& yes);
 void AddFiles(CLI::App& command, std::vector<std::string>& files, const std::string& help);
 
-// ---- What -p, -xp and -g mean ----
+// ---- What -p, -xp, -j, -b and -g mean ----
 Outcome<catalog::Project> ResolveProject(Context& context, const Session& session);
 // After reconciliation, so that its state is true.
 Outcome<catalog::Experiment> ResolveExperiment(Context& context, const Session& session);
@@ -44,9 +48,6 @@ Outcome<bool> Confirm(Context& context, const std::string& question);
 // Shows the console until the experiment ends.
 Done FollowLogs(Context& context, const Session& session, const catalog::Experiment& experiment);
 
-// "a,b" to its parts, blanks trimmed, empty ones left out.
-std::vector<std::string> SplitTags(const std::string& text);
-
 // One function per command file declares its commands.
 void AddInit(CLI::App& app, Session& session);
 void AddRun(CLI::App& app, Session& session);
@@ -54,13 +55,20 @@ void AddCheck(CLI::App& app, Session& session);
 void AddUpload(CLI::App& app, Session& session);
 void AddConfig(CLI::App& app, Session& session);
 void AddProject(CLI::App& app, Session& session);
+void AddExperiment(CLI::App& app, Session& session);
+void AddJob(CLI::App& app, Session& session);
+void AddBuild(CLI::App& app, Session& session);
+void AddBookmark(CLI::App& app, Session& session);
 void AddGroup(CLI::App& app, Session& session);
+void AddProjectLists(CLI::App& project, Session& session);
+void AddGroupClones(CLI::App& group, Session& session);
 void AddTree(CLI::App& app, Session& session);
 void AddCompare(CLI::App& app, Session& session);
 void AddGpus(CLI::App& app, Session& session);
 void AddTop(CLI::App& app, Session& session);
 // `app` must be the program's, and outlive the action.
 void AddCompletion(CLI::App& app, Session& session, const std::string& version);
+void AddExperimentJobs(CLI::App& experiment, Session& session);
 void AddExperimentGet(CLI::App& experiment, Session& session);
 void AddExperimentStatuses(CLI::App& experiment, Session& session);
 void AddExperimentLogs(CLI::App& experiment, Session& session);

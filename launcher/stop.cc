@@ -6,6 +6,7 @@
 #include <functional>
 #include <thread>
 
+#include "launcher/describe.h"
 #include "launcher/process.h"
 #include "launcher/reconcile.h"
 
@@ -66,7 +67,7 @@ Done WaitUntilDone(Context& context, catalog::ExperimentId id) {
     PXL_ASSIGN(const catalog::Experiment now, catalog->GetExperiment(id));
     return catalog::IsDone(now.state);
   };
-  return WaitFor(context, finished, "experiment " + std::to_string(experiment.number));
+  return WaitFor(context, finished, NameFor(experiment));
 }
 
 Done WaitUntilGroupDone(Context& context, catalog::GroupId id) {

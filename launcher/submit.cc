@@ -1,9 +1,11 @@
 #include "launcher/submit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include "launcher/code_snapshot.h"
+#include "launcher/container.h"
 #include "launcher/files.h"
 #include "launcher/gpus.h"
 #include "launcher/local_cache.h"
@@ -31,6 +33,11 @@ Outcome<spec::ExperimentSpec> CheckRunnable(const spec::Json& raw, const spec::M
                   "kind " + spec::KindName(rendered.kind) + " cannot be run by this command",
                   "use kind: experiment");
   }
+  if (rendered.kind == spec::Kind::kBuild) {
+    if (WantsContainer(rendered)) return rendered;
+    return Refuse(ExitCode::kFailed, "the polyaxonfile names no image to build on",
+                  "add `image: NAME`, or `dockerfile: FILE`");
+  }
   if (rendered.cmd.empty()) {
     return Refuse(ExitCode::kFailed, "the polyaxonfile has no run.cmd: there is nothing to run",
                   "add a section `run:` with `cmd: ...`");
@@ -40,17 +47,28 @@ Outcome<spec::ExperimentSpec> CheckRunnable(const spec::Json& raw, const spec::M
   if (gpus > 0) {
     const size_t present = PresentGpus().size();
     if (gpus > static_cast<double>(present)) {
-      return Refuse(ExitCode::kFailed, "unschedulable: " + TooFewGpus(std::llround(gpus), present),
+      return Refuse(ExitCode::kFailed,
+                    "unschedulable: " + TooFewGpus(std::llround(std::ceil(gpus)), present),
                     "lower environment.resources.gpu");
     }
   }
   return rendered;
 }
 
+catalog::Kind KindOf(const spec::ExperimentSpec& rendered) {
+  if (rendered.kind == spec::Kind::kJob) return catalog::Kind::kJob;
+  if (rendered.kind == spec::Kind::kBuild) return catalog::Kind::kBuild;
+  return catalog::Kind::kExperiment;
+}
+
 void ApplySpec(const spec::ExperimentSpec& rendered, catalog::NewExperiment& request) {
   const spec::Amount& gpu = rendered.environment.resources.gpu;
   request.rendered_spec = Dump(rendered.rendered);
-  request.gpus = std::llround(gpu.limits.value_or(gpu.requests.value_or(0)));
+  const double wanted = gpu.limits.value_or(gpu.requests.value_or(0));
+  request.gpus = std::llround(std::ceil(wanted));
+  if (wanted > 0 && wanted < 1) {
+    request.gpu_share = std::max<int64_t>(std::llround(wanted * catalog::kWholeGpu), 1);
+  }
   request.max_restarts = rendered.environment.max_restarts;
 }
 

@@ -16,6 +16,9 @@ Outcome<spec::Json> ReadSpecFiles(const std::vector<std::string>& files, spec::M
 // than there are.
 Outcome<spec::ExperimentSpec> CheckRunnable(const spec::Json& raw, const spec::Marks& marks);
 
+// What the catalog keeps it as.
+catalog::Kind KindOf(const spec::ExperimentSpec& rendered);
+
 // Fills in what a rendered specification says about a run: its rendered text, GPUs, restarts.
 void ApplySpec(const spec::ExperimentSpec& rendered, catalog::NewExperiment& request);
 

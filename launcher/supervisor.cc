@@ -15,9 +15,11 @@
 #include "base/log.h"
 #include "launcher/attempt.h"
 #include "launcher/checkpoints.h"
+#include "launcher/container.h"
 #include "launcher/files.h"
+#include "launcher/gpu_lease.h"
 #include "launcher/gpus.h"
-#include "launcher/job_env.h"
+#include "launcher/job_inputs.h"
 #include "launcher/metrics_file.h"
 #include "launcher/process.h"
 #include "launcher/saved_environment.h"
@@ -65,6 +67,7 @@ class Supervisor {
     PXL_ASSIGN(spec_, spec::Render(raw));
     if (experiment_.is_resume() && experiment_.state == State::kCreated)
       Enter(State::kResuming, "");
+    PXL_TRY(ChooseEngine());
     Enter(State::kScheduled, "");
     PXL_ASSIGN(const bool go, WaitForGpus());
     if (!go) return {};
@@ -102,12 +105,20 @@ class Supervisor {
     // ended.
     PXL_ASSIGN(run_, catalog_.StartRun(experiment_.id));
     const JobGroup group = JobGroup::Create(run_.GroupName(), limits);
-    PXL_TRY(catalog_.SetContainment(run_.id, group.Description(), group.Cgroup()));
-    Enter(State::kStarting, group.Description());
+    run_.containment = (engine_.empty() ? "" : DescribeContainer(engine_)) + group.Description();
+    PXL_TRY(catalog_.SetContainment(run_.id, run_.containment, group.Cgroup()));
+    Enter(State::kStarting, run_.containment);
 
     JobCommand command{.command = spec_.cmd, .directory = Directory(), .environment = {}};
-    PXL_ASSIGN(command.environment, MakeEnvironment());
+    PXL_ASSIGN(command.environment, EnvironmentFor(context_.layout(), catalog_, experiment_, spec_,
+                                                   {.leased = gpus_, .hide_others = hide_gpus_}));
     command.environment.emplace_back("PX_JOB", run_.GroupName());
+    if (!engine_.empty()) {
+      command.command = InContainer(
+          spec_,
+          MakeContainerRun(engine_, experiment_, run_, command.directory, gpus_, context_.layout()),
+          command.environment);
+    }
     const AttemptOptions options{
         .grace_ms = context_.config().grace_ms,
         .tick_ms = context_.config().heartbeat_ms,
@@ -118,6 +129,7 @@ class Supervisor {
     };
     auto end = RunAttempt(command, group, log, options);
     group.Remove();
+    RemoveContainer(run_);
     if (!end) {
       Record(catalog_.FinishRun(run_.id,
                                 {.exit_code = {}, .signal = {}, .reason = end.error().ToString()}));
@@ -125,6 +137,15 @@ class Supervisor {
     }
     Ingest();
     return *end;
+  }
+
+  // A build section's image is used where there is an engine; only a build cannot do without.
+  Done ChooseEngine() {
+    if (!WantsContainer(spec_)) return {};
+    const std::string& setting = context_.config().engine;
+    engine_ = FindEngine(setting).value_or("");
+    if (!engine_.empty() || spec_.kind != spec::Kind::kBuild) return {};
+    return Refuse(ExitCode::kFailed, "cannot build an image: " + NoEngine(setting));
   }
 
   std::string Directory() const {
@@ -146,29 +167,6 @@ class Supervisor {
     return {};
   }
 
-  Outcome<Environment> MakeEnvironment() {
-    PXL_ASSIGN(const catalog::Project project, catalog_.GetProject(experiment_.project));
-    JobEnvironmentInput input{.experiment = &experiment_,
-                              .project = &project,
-                              .group_uuid = {},
-                              .spec = &spec_,
-                              .layout = &context_.layout(),
-                              .gpus = gpus_,
-                              .hide_gpus = hide_gpus_,
-                              .referenced_outputs = {}};
-    if (experiment_.group) {
-      PXL_ASSIGN(const catalog::Group group, catalog_.GetGroup(experiment_.group));
-      input.group_uuid = group.uuid;
-    }
-    for (const spec::Json& reference : spec_.environment.outputs_experiments) {
-      if (!reference.is_number_integer()) continue;
-      PXL_ASSIGN(const Experiment other,
-                 catalog_.FindExperiment(experiment_.project, reference.get<int64_t>()));
-      input.referenced_outputs.push_back(context_.layout().Outputs(other));
-    }
-    return JobEnvironment(input);
-  }
-
   // False if it ended (stopped, or never to be scheduled) while it waited.
   Outcome<bool> WaitForGpus() {
     const std::vector<std::string> present = PresentGpus();
@@ -180,7 +178,7 @@ class Supervisor {
       return false;
     }
     while (true) {
-      PXL_ASSIGN(gpus_, catalog_.LeaseGpus(experiment_.id, present, experiment_.gpus));
+      PXL_ASSIGN(gpus_, TryToLease(context_, catalog_, experiment_.id, present));
       if (!gpus_.empty()) return true;
       if (StopWithin(std::chrono::milliseconds(context_.config().heartbeat_ms))) {
         PXL_TRY(Finish(State::kStopped, "stopped on request while it waited for GPUs"));
@@ -260,7 +258,8 @@ class Supervisor {
   Experiment experiment_;
   UniqueFd signals_;
   spec::ExperimentSpec spec_;
-  catalog::Run run_;  // the present or last one
+  catalog::Run run_;    // the present or last one
+  std::string engine_;  // of containers; empty: it runs on the machine itself
   std::vector<std::string> gpus_;
   bool hide_gpus_ = false;
 };

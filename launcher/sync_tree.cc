@@ -14,14 +14,11 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "launcher/files.h"
 
 namespace px::launcher {
 namespace {
-
-int64_t Nanoseconds(const timespec& time) {
-  return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
 
 Result<std::vector<std::string>> ListDir(const std::string& path) {
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), &::closedir);
@@ -48,7 +45,7 @@ void WaitUntilSettled(const struct stat& status) {
   constexpr int64_t kTickNs = 20'000'000;
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  const int64_t age = Nanoseconds(now) - Nanoseconds(status.st_mtim);
+  const int64_t age = ToNanoseconds(now) - ToNanoseconds(status.st_mtim);
   if (age >= 0 && age < kTickNs)
     std::this_thread::sleep_for(std::chrono::nanoseconds(kTickNs - age));
 }
@@ -132,7 +129,7 @@ class Syncer {
     if (S_ISDIR(from.st_mode)) return MakeDirectory(source, target, path, from, to);
     if (S_ISLNK(from.st_mode)) return MakeLink(source, target, to != nullptr);
     const bool same = to != nullptr && from.st_size == to->st_size && from.st_mode == to->st_mode &&
-                      Nanoseconds(from.st_mtim) == Nanoseconds(to->st_mtim);
+                      ToNanoseconds(from.st_mtim) == ToNanoseconds(to->st_mtim);
     if (same) return {};
     PX_TRY(RemoveFile(target));
     ++changes_;

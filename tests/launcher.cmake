@@ -2,6 +2,9 @@
 px_test(catalog_test unit launcher/catalog_test.cc)
 target_link_libraries(catalog_test PRIVATE px_catalog px_base)
 
+px_test(gpu_lease_test launcher launcher/lease_test.cc launcher/lease_model.cc)
+target_link_libraries(gpu_lease_test PRIVATE px_catalog px_base)
+
 add_library(px_launcher_testing STATIC testing/dir_outputs_fs.cc)
 target_link_libraries(px_launcher_testing PUBLIC px_launcher)
 
@@ -39,13 +42,18 @@ px_launcher_test(launcher_e2e_test launcher
   launcher/bad_input_test.cc
   launcher/checkpoint_test.cc
   launcher/clone_test.cc
+  launcher/delete_test.cc
   launcher/gpu_test.cc
   launcher/group_test.cc
+  launcher/job_test.cc
+  launcher/json_test.cc
   launcher/run_test.cc
   launcher/supervisor_test.cc
   launcher/tools_test.cc
 )
 px_launcher_test(polyaxon_book_test launcher launcher/polyaxon_book_test.cc)
-px_launcher_test(launcher_kill_test launcher launcher/kill_test.cc)
+px_launcher_test(launcher_kill_test launcher launcher/kill_test.cc launcher/lease_model.cc)
+px_launcher_test(launcher_gpu_queue_test long
+  launcher/gpu_queue_test.cc launcher/lease_model.cc)
 px_launcher_test(launcher_soak_test long launcher/soak_test.cc)
 px_launcher_test(launcher_log_test long launcher/log_test.cc)

@@ -175,7 +175,55 @@ CREATE TABLE pinned_checkpoints (
 );
 )sql";
 
-constexpr std::array<std::string_view, 2> kMigrations{kVersion1, kVersion2};
+// Jobs and builds are experiments of another kind, with numbers from the same counter.
+constexpr std::string_view kVersion3 = R"sql(
+ALTER TABLE experiments ADD COLUMN kind TEXT NOT NULL DEFAULT 'experiment';
+)sql";
+
+// Shares of GPUs, in thousandths. A lease beyond a whole GPU is refused by the schema, whatever the
+// program thinks; and the history is written by it, in the same transaction as the lease, so that
+// it cannot say anything else than what was.
+constexpr std::string_view kVersion4 = R"sql(
+ALTER TABLE experiments ADD COLUMN gpu_share INTEGER NOT NULL DEFAULT 1000;
+CREATE TABLE gpu_leases_of_4 (
+  gpu TEXT NOT NULL,
+  experiment_id INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE,
+  share INTEGER NOT NULL CHECK (share > 0),
+  since INTEGER NOT NULL,
+  PRIMARY KEY (gpu, experiment_id)
+);
+INSERT INTO gpu_leases_of_4 SELECT gpu, experiment_id, 1000, since FROM gpu_leases;
+DROP TABLE gpu_leases;
+ALTER TABLE gpu_leases_of_4 RENAME TO gpu_leases;
+CREATE INDEX gpu_leases_by_experiment ON gpu_leases(experiment_id);
+CREATE TABLE gpu_history (
+  id INTEGER PRIMARY KEY,
+  gpu TEXT NOT NULL,
+  experiment_id INTEGER NOT NULL,
+  share INTEGER NOT NULL,
+  given INTEGER NOT NULL,
+  at INTEGER NOT NULL
+);
+CREATE TRIGGER gpu_never_twice BEFORE INSERT ON gpu_leases
+WHEN (SELECT coalesce(sum(share), 0) FROM gpu_leases WHERE gpu = NEW.gpu) + NEW.share > 1000
+BEGIN
+  SELECT RAISE(ABORT, 'a GPU would be given twice');
+END;
+CREATE TRIGGER gpu_given AFTER INSERT ON gpu_leases
+BEGIN
+  INSERT INTO gpu_history (gpu, experiment_id, share, given, at)
+  VALUES (NEW.gpu, NEW.experiment_id, NEW.share, 1,
+          CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000000);
+END;
+CREATE TRIGGER gpu_given_back AFTER DELETE ON gpu_leases
+BEGIN
+  INSERT INTO gpu_history (gpu, experiment_id, share, given, at)
+  VALUES (OLD.gpu, OLD.experiment_id, OLD.share, 0,
+          CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000000);
+END;
+)sql";
+
+constexpr std::array<std::string_view, 4> kMigrations{kVersion1, kVersion2, kVersion3, kVersion4};
 
 }  // namespace
 

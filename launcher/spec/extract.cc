@@ -114,9 +114,11 @@ Status CheckAmounts(const Resources& resources) {
     }
   }
   for (const std::optional<double>& gpus : {resources.gpu.requests, resources.gpu.limits}) {
-    if (gpus && *gpus != static_cast<double>(static_cast<int64_t>(*gpus))) {
-      return Fail(EINVAL,
-                  fmt::format("'environment.resources.gpu' must be whole devices, not {}", *gpus));
+    const bool fraction = gpus && *gpus > 0 && *gpus < 1;
+    if (gpus && !fraction && *gpus != static_cast<double>(static_cast<int64_t>(*gpus))) {
+      return Fail(EINVAL, fmt::format("'environment.resources.gpu' must be whole devices, or a "
+                                      "fraction of one, not {}",
+                                      *gpus));
     }
   }
   return {};

@@ -78,7 +78,7 @@ struct Amount {
 struct Resources {
   Amount cpu;     // cores
   Amount memory;  // MiB
-  Amount gpu;     // whole devices
+  Amount gpu;     // whole devices, or a fraction of one
   Amount tpu;
 };
 

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <thread>
 
+#include "catalog/schema/migrations.h"
+
 namespace px::catalog {
 namespace {
 
@@ -153,14 +155,92 @@ TEST_F(CatalogTest, GpusAreLeasedOnceAndInOrder) {
   for (const auto& e : {first, second, third}) {
     ASSERT_TRUE(catalog.SetState(e.id, State::kScheduled, ""));
   }
-  EXPECT_EQ(*catalog.LeaseGpus(first.id, gpus, 2), (std::vector<std::string>{"GPU-a", "GPU-b"}));
-  EXPECT_TRUE(catalog.LeaseGpus(second.id, gpus, 2)->empty());
+  EXPECT_EQ(*catalog.LeaseGpus(first.id, gpus), (std::vector<std::string>{"GPU-a", "GPU-b"}));
+  EXPECT_TRUE(catalog.LeaseGpus(second.id, gpus)->empty());
   // One is free, but the second has waited longer.
-  EXPECT_TRUE(catalog.LeaseGpus(third.id, gpus, 1)->empty());
+  EXPECT_TRUE(catalog.LeaseGpus(third.id, gpus)->empty());
   End(first);
-  EXPECT_EQ(catalog.LeaseGpus(second.id, gpus, 2)->size(), 2U);
-  EXPECT_EQ(catalog.LeaseGpus(third.id, gpus, 1)->size(), 1U);
+  EXPECT_EQ(catalog.LeaseGpus(second.id, gpus)->size(), 2U);
+  EXPECT_EQ(catalog.LeaseGpus(third.id, gpus)->size(), 1U);
   EXPECT_EQ(catalog.GpuLeases()->size(), 3U);
+}
+
+TEST_F(CatalogTest, SharesOfAGpuAreGivenUntilItIsFull) {
+  NewExperiment request = Request();
+  request.gpus = 1;
+  request.gpu_share = 400;
+  const std::vector<std::string> gpus{"GPU-a", "GPU-b"};
+  Catalog catalog = Open();
+  std::vector<std::string> given;
+  for (int i = 0; i < 3; ++i) {
+    const Experiment e = *catalog.CreateExperiment(request);
+    ASSERT_TRUE(catalog.SetState(e.id, State::kScheduled, ""));
+    given.push_back(catalog.LeaseGpus(e.id, gpus)->at(0));
+  }
+  EXPECT_EQ(given, (std::vector<std::string>{"GPU-a", "GPU-a", "GPU-b"}));
+  request.gpu_share = kWholeGpu;
+  const Experiment whole = *catalog.CreateExperiment(request);
+  ASSERT_TRUE(catalog.SetState(whole.id, State::kScheduled, ""));
+  EXPECT_TRUE(catalog.LeaseGpus(whole.id, gpus)->empty());
+}
+
+TEST_F(CatalogTest, AGpuThatOthersUseIsNotGiven) {
+  NewExperiment request = Request();
+  request.gpus = 1;
+  Catalog catalog = Open();
+  const Experiment e = *catalog.CreateExperiment(request);
+  ASSERT_TRUE(catalog.SetState(e.id, State::kScheduled, ""));
+  EXPECT_TRUE(catalog.LeaseGpus(e.id, {"GPU-a"}, {"GPU-a"})->empty());
+  EXPECT_EQ(catalog.LeaseGpus(e.id, {"GPU-a", "GPU-b"}, {"GPU-a"})->at(0), "GPU-b");
+}
+
+// One that has a lease, made before there were kinds and shares.
+TEST_F(CatalogTest, ACatalogOfVersion2IsBroughtUpToDate) {
+  const std::string path = directory_ + "/old.db";
+  {
+    auto database =
+        Database::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, /*busy_timeout_ms=*/0);
+    ASSERT_TRUE(database);
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_TRUE(database->Execute(std::string(Migrations()[static_cast<size_t>(i)])));
+    }
+    ASSERT_TRUE(database->Execute(
+        "INSERT INTO users VALUES (1, 'user', 1);"
+        "INSERT INTO projects (id, user_id, name, uuid, created_at, last_experiment) "
+        "VALUES (1, 1, 'demo', 'p', 1, 1);"
+        "INSERT INTO experiments (id, project_id, number, uuid, user, root_id, root_number, "
+        "raw_spec, overrides, rendered_spec, gpus, state, created_at, updated_at) "
+        "VALUES (1, 1, 1, 'e', 'user', 1, 1, '{}', '[]', '{}', 1, 'running', 1, 1);"
+        "INSERT INTO gpu_leases VALUES ('GPU-a', 1, 7);"
+        "PRAGMA application_id = 1886929729; PRAGMA user_version = 2;"));
+  }
+  auto catalog = Catalog::Open(path, clock_);
+  ASSERT_TRUE(catalog) << catalog.error().ToString();
+  const auto leases = catalog->GpuLeases();
+  ASSERT_EQ(leases->size(), 1U);
+  EXPECT_EQ(leases->front().gpu, "GPU-a");
+  EXPECT_EQ(leases->front().share, kWholeGpu);
+  EXPECT_EQ(leases->front().since, 7);
+  const auto experiment = catalog->FindExperiment(ProjectId{1}, 1);
+  ASSERT_TRUE(experiment);
+  EXPECT_EQ(experiment->kind, Kind::kExperiment);
+  EXPECT_EQ(experiment->gpu_share, kWholeGpu);
+  ASSERT_TRUE(catalog->SetState(experiment->id, State::kSucceeded, ""));
+  EXPECT_TRUE(catalog->GpuLeases()->empty());
+}
+
+// Whatever a program thinks that it may do.
+TEST_F(CatalogTest, TheSchemaRefusesToGiveAGpuTwice) {
+  NewExperiment request = Request();
+  request.gpus = 1;
+  Catalog catalog = Open();
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(catalog.CreateExperiment(request));
+  auto database = Database::Open(Path(), SQLITE_OPEN_READWRITE, 0);
+  ASSERT_TRUE(database);
+  const std::string insert = "INSERT INTO gpu_leases (gpu, experiment_id, share, since) VALUES ";
+  EXPECT_TRUE(database->Execute(insert + "('GPU-a', 1, 600, 0)"));
+  EXPECT_FALSE(database->Execute(insert + "('GPU-a', 2, 600, 0)"));
+  EXPECT_TRUE(database->Execute(insert + "('GPU-a', 2, 400, 0)"));
 }
 
 TEST_F(CatalogTest, ManyProcessesMayOpenANewOneAtOnce) {

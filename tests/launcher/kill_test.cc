@@ -13,6 +13,7 @@
 
 #include "catalog/catalog.h"
 #include "tests/launcher/launcher_fixture.h"
+#include "tests/launcher/lease_model.h"
 
 namespace px::testing {
 namespace {
@@ -129,6 +130,7 @@ class KillTest : public LauncherTest {
             [&] { return Processes("--supervise").empty() && Processes("--schedule").empty(); });
     EXPECT_TRUE(Processes("/orphan").empty());
     EXPECT_TRUE(Open().GpuLeases()->empty());
+    EXPECT_EQ(CheckLeases(*Open().GpuHistory(), {}), std::vector<std::string>{});
   }
 
   std::mt19937_64 rng_;

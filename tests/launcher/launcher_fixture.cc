@@ -76,12 +76,9 @@ void LauncherTest::TearDown() {
        nlohmann::json::parse(Launch({"project", "groups", "--json"}).out, nullptr, false)) {
     Launch({"group", "-g", group["id"].dump(), "stop", "-y"});
   }
-  const auto list =
-      nlohmann::json::parse(Launch({"project", "experiments", "--json"}).out, nullptr, false);
-  for (const auto& experiment : list) {
-    const std::string status = experiment["status"];
-    if (status == "succeeded" || status == "failed" || status == "stopped") continue;
-    Launch({"experiment", "-xp", experiment["id"].dump(), "stop", "-y"});
+  for (const auto& one : nlohmann::json::parse(Launch({"top", "--json"}).out, nullptr, false)) {
+    const std::string kind = one["kind"];
+    Launch({kind, "--" + kind, one["id"].dump(), "stop", "-y"});
   }
   if (GetParam() == Backend::kMount) {
     RunIn("/", {}, {PX_FS_PROGRAM, "umount", home_ + "/outputs"}, home_);
@@ -106,6 +103,7 @@ CommandResult LauncherTest::LaunchWith(const std::vector<std::string>& environme
       "PX_LOGS=",
       "PX_HEARTBEAT=0.05",
       "PX_GRACE=5",
+      "PX_ENGINE=none",
       "PATH=" + fs::path(PX_FS_PROGRAM).parent_path().string() + ":" + ::getenv("PATH")};
   all.insert(all.end(), environment.begin(), environment.end());
   std::vector<std::string> line{GetParam() == Backend::kPlain ? PX_LAUNCH_PLAIN_PROGRAM
@@ -143,6 +141,20 @@ int64_t LauncherTest::CloneOf(int64_t number, const std::vector<std::string>& ve
   EXPECT_EQ(result.exit_code, 0) << result.err;
   const size_t id = result.out.find("with id ");
   return id == std::string::npos ? 0 : std::stoll(result.out.substr(id + 8));
+}
+
+int64_t LauncherTest::SubmitSpec(const std::string& text) {
+  Write("polyaxonfile.yml", text);
+  return Json({"run", "-f", "polyaxonfile.yml"}).value("id", int64_t{0});
+}
+
+std::string LauncherTest::WaitEnd(const std::string& kind, int64_t number) {
+  std::string state;
+  WaitFor("the end of " + kind + " " + std::to_string(number), [&] {
+    state = Json({kind, "--" + kind, std::to_string(number), "get"})["status"];
+    return state == "succeeded" || state == "failed" || state == "stopped";
+  });
+  return state;
 }
 
 nlohmann::json LauncherTest::Get(int64_t number) {

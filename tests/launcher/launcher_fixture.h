@@ -41,6 +41,10 @@ class LauncherTest : public ::testing::TestWithParam<Backend> {
   void WriteSpec(const std::string& command, const std::string& name = "polyaxonfile.yml");
   // Runs the polyaxonfile; the experiment's number.
   int64_t Run(const std::string& command);
+  // Runs this polyaxonfile, of any kind; the number.
+  int64_t SubmitSpec(const std::string& text);
+  // As WaitDone, of a "job" or a "build".
+  std::string WaitEnd(const std::string& kind, int64_t number);
   // `experiment -xp N VERB...`; the new experiment's number.
   int64_t CloneOf(int64_t number, const std::vector<std::string>& verb);
 

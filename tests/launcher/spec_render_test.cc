@@ -239,8 +239,8 @@ TEST_F(RenderTest, WrongValuesAfterRenderingAreErrors) {
               "  resources:\n    gpu: {limits: '{{ g }}'}\n"),
       HasSubstr("px.yml:6:11: 'environment.resources.gpu.limits' must be a number, not text"));
   EXPECT_THAT(
-      ErrorOf("version: 1\nkind: experiment\nenvironment: {resources: {gpu: {limits: 0.5}}}\n"),
-      HasSubstr("must be whole devices, not 0.5"));
+      ErrorOf("version: 1\nkind: experiment\nenvironment: {resources: {gpu: {limits: 1.5}}}\n"),
+      HasSubstr("must be whole devices, or a fraction of one, not 1.5"));
   EXPECT_THAT(ErrorOf("version: 1\nkind: experiment\nenvironment: {resources: {cpu: {requests: 2, "
                       "limits: 1}}}\n"),
               HasSubstr("requests 2, which is more than its limit of 1"));

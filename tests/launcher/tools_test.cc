@@ -26,7 +26,7 @@ class ToolsTest : public LauncherTest {
 
 TEST_P(ToolsTest, BashCompletesCommandsAndTheirOptions) {
   EXPECT_EQ(Complete("px-launch exp"), "experiment");
-  EXPECT_EQ(Complete("polyaxon experiment -xp 3 res"), "resume restart resources");
+  EXPECT_EQ(Complete("polyaxon experiment -xp 3 res"), "resources resume restart");
   EXPECT_EQ(Complete("px-launch experiment -xp 3 resume --from"), "--from");
   EXPECT_EQ(Complete("px-launch group -g 1 re"), "resume restart");
   EXPECT_EQ(Complete("px-launch run -f poly"), "");  // the shell's own: a file
@@ -63,6 +63,35 @@ TEST_P(ToolsTest, BookmarksAreListed) {
   EXPECT_EQ(Get(2)["bookmarked"], true);
   EXPECT_EQ(Launch({"experiment", "-xp", "2", "unbookmark"}).exit_code, 0);
   EXPECT_EQ(Json({"project", "experiments", "--bookmarked"}).size(), 0U);
+}
+
+TEST_P(ToolsTest, CompareShowsWhichFilesDiffer) {
+  Run("cd $POLYAXON_OUTPUTS_PATH; echo same > a; echo one > b; echo gone > c");
+  WaitDone(1);
+  Write("train.py", "print(2)\n");
+  Run("cd $POLYAXON_OUTPUTS_PATH; echo same > a; echo two! > b; mkdir d; echo new > d/e");
+  WaitDone(2);
+  const auto compared = Json({"compare", "1", "2"});
+  const auto& outputs = compared["outputs"][0]["changes"];
+  ASSERT_EQ(outputs.size(), 3U) << compared.dump(2);
+  EXPECT_EQ(outputs[0], (nlohmann::json{{"path", "b"}, {"change", "modified"}, {"bytes", 5}}));
+  EXPECT_EQ(outputs[1]["path"], "c");
+  EXPECT_EQ(outputs[1]["change"], "removed");
+  EXPECT_EQ(outputs[2]["path"], "d/e");
+  EXPECT_EQ(outputs[2]["change"], "added");
+  bool code = false;
+  for (const auto& one : compared["code"][0]["changes"]) code = code || one["path"] == "train.py";
+  EXPECT_TRUE(code) << compared.dump(2);
+  EXPECT_NE(Launch({"compare", "1", "2"}).out.find("Outputs, 1 to 2: 3 files differ"),
+            std::string::npos);
+}
+
+TEST_P(ToolsTest, MetricsAreDrawn) {
+  Run(R"(for n in 5 4 3 2 1; do echo "{\"metrics\": {\"loss\": $n}}" >> $PX_METRICS_PATH; done)");
+  WaitDone(1);
+  EXPECT_EQ(Launch({"experiment", "-xp", "1", "metrics", "--plot", "--name", "loss"}).out,
+            "loss (5 values)\n  5 |*\n    |\n    | *\n    |\n    |  *\n    |\n    |\n    |   "
+            "*\n    |\n  1 |    *\n    +-----\n");
 }
 
 class PruneTest : public LauncherTest {

@@ -60,6 +60,25 @@ Status DirOutputsFs::Drop(const std::string& path) {
   return {};
 }
 
+Status DirOutputsFs::Trash(const std::string& path) {
+  if (!launcher::PathExists(path)) return Fail(ENOENT, path);
+  const std::string trash = launcher::ParentOf(path) + "/.trash/";
+  PX_TRY(launcher::MakeDirs(trash));
+  int number = 1;
+  while (launcher::PathExists(trash + launcher::NameOf(path) + "-" + std::to_string(number))) {
+    ++number;
+  }
+  const std::string place = trash + launcher::NameOf(path) + "-" + std::to_string(number);
+  if (::rename(path.c_str(), place.c_str()) != 0) return FailErrno(path);
+  std::error_code error;
+  fs::remove_all(path + ".snapshots", error);
+  return {};
+}
+
+std::string DirOutputsFs::HowToGetBack(const std::string& path) {
+  return "mv " + launcher::ParentOf(path) + "/.trash/" + launcher::NameOf(path) + "-1 " + path;
+}
+
 std::string DirOutputsFs::SnapshotPath(const std::string& path, const std::string& name) {
   return PlaceOf(path, name);
 }
@@ -74,6 +93,30 @@ Result<std::vector<launcher::FileVersion>> DirOutputsFs::Versions(const std::str
 
 Status DirOutputsFs::RestoreVersion(const std::string& file, uint64_t) {
   return Fail(ENOTTY, file);
+}
+
+Result<std::vector<launcher::Difference>> DirOutputsFs::Diff(const std::string& from,
+                                                             const std::string& to) {
+  std::vector<launcher::Difference> differences;
+  std::error_code error;
+  for (const auto& entry : fs::recursive_directory_iterator(to, error)) {
+    if (entry.is_directory()) continue;
+    const std::string path = fs::relative(entry.path(), to).string();
+    const auto size = static_cast<int64_t>(entry.file_size());
+    const auto before = launcher::ReadFile(from + "/" + path);
+    if (!before) {
+      differences.push_back({path, "added", size});
+    } else if (*before != launcher::ReadFile(entry.path().string()).value_or("")) {
+      differences.push_back({path, "modified", size});
+    }
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(from, error)) {
+    if (entry.is_directory()) continue;
+    const std::string path = fs::relative(entry.path(), from).string();
+    if (!launcher::PathExists(to + "/" + path)) differences.push_back({path, "removed", 0});
+  }
+  if (error) return Fail(error.value(), from);
+  return differences;
 }
 
 Result<launcher::VolumeUsage> DirOutputsFs::Usage(const std::string& path) {

@@ -14,10 +14,15 @@ class DirOutputsFs final : public launcher::OutputsFs {
   Status Snapshot(const std::string& path, const std::string& name) override;
   Status DropSnapshot(const std::string& path, const std::string& name) override;
   Status Drop(const std::string& path) override;
+  // Moves it to PARENT/.trash/NAME-1, -2, ...
+  Status Trash(const std::string& path) override;
+  std::string HowToGetBack(const std::string& path) override;
   std::string SnapshotPath(const std::string& path, const std::string& name) override;
   Result<std::vector<std::string>> Snapshots(const std::string& path) override;
   Result<std::vector<launcher::FileVersion>> Versions(const std::string& file) override;
   Status RestoreVersion(const std::string& file, uint64_t version) override;
+  Result<std::vector<launcher::Difference>> Diff(const std::string& from,
+                                                 const std::string& to) override;
   Result<launcher::VolumeUsage> Usage(const std::string& path) override;
   Result<bool> Exists(const std::string& path) override;
 };
