@@ -145,6 +145,40 @@ TEST_P(SupervisorTest, AGuardianEndsWhatAKilledSupervisorLeft) {
   WaitFor("the grandchild's end", [&] { return !Lives(deep); });
 }
 
+TEST_P(SupervisorTest, MoreMemoryThanItsLimitIsOutOfMemory) {
+  Write("polyaxonfile.yml",
+        "version: 1\nkind: experiment\n"
+        "environment: {max_restarts: 1, resources: {memory: {limits: 64}}}\n"
+        "run: {cmd: 'if [ -e $POLYAXON_OUTPUTS_PATH/tried ]; then exit 0; fi; "
+        "touch $POLYAXON_OUTPUTS_PATH/tried; exec python3 -c \"x = bytearray(1 << 30)\"'}\n");
+  ASSERT_EQ(Launch({"run", "-f", "polyaxonfile.yml"}).exit_code, 0);
+  EXPECT_EQ(WaitDone(1), "succeeded");  // the second time it asks for none
+  const nlohmann::json runs = Get(1)["runs"];
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[0]["reason"].get<std::string>().find("out of memory: the kernel killed 1 process"),
+            0U)
+      << runs[0];
+}
+
+TEST_P(SupervisorTest, AMachineThatWasRestartedGoesOn) {
+  Write("polyaxonfile.yml",
+        "version: 1\nkind: experiment\nenvironment: {max_restarts: 1}\n"
+        "run: {cmd: 'if [ -e $POLYAXON_OUTPUTS_PATH/job ]; then exit 0; fi; "
+        "echo $$ > $POLYAXON_OUTPUTS_PATH/job; sleep 1000'}\n");
+  ASSERT_EQ(Launch({"run", "-f", "polyaxonfile.yml"}).exit_code, 0);
+  const pid_t job = PidIn(1, "job");
+  WaitState(1, "running");
+  const pid_t supervisor = ParentOf(job);
+  for (const pid_t pid : {ParentOf(supervisor), supervisor, job}) {
+    ASSERT_EQ(::kill(pid, SIGKILL), 0);
+  }
+  // As if that had been on an earlier boot.
+  const std::string change = "UPDATE experiments SET owner_boot = 'another';";
+  ASSERT_TRUE(launcher::RunProgram({"sqlite3", home_ + "/store/catalog.db", change}));
+  EXPECT_EQ(WaitDone(1), "succeeded");
+  EXPECT_EQ(Get(1)["runs"][0]["reason"], "the machine was restarted");
+}
+
 TEST_P(SupervisorTest, AClosedTerminalDoesNotMatter) {
   WriteSpec("sleep 0.2; echo still here");
   // The session that started it is gone before it ends.
