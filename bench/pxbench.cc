@@ -209,14 +209,14 @@ void Bench::AddMetadataRows(std::vector<Row>& rows) {
                   [this] { return ForFiles([&](int i) { Open(Name(i), O_RDONLY); }); }});
   rows.push_back({"stat", "ops/s", known_files, [this] {
                     struct stat st{};
-                    for (int round = 0; round < 20; ++round) {
+                    for (int round = 0; round < 100; ++round) {
                       ForFiles([&](int i) { Require(::stat(Name(i).c_str(), &st) == 0, "stat"); });
                     }
-                    return 20.0 * options_.files;
+                    return 100.0 * options_.files;
                   }});
   rows.push_back({"readdir", "entries/s", known_files, [this] {
                     double entries = 0;
-                    for (int round = 0; round < 10; ++round) {
+                    for (int round = 0; round < 100; ++round) {
                       DIR* stream = ::opendir((base_ + "/d").c_str());
                       Require(stream != nullptr, "opendir");
                       while (::readdir(stream) != nullptr) ++entries;
@@ -255,7 +255,7 @@ double Bench::SequentialRead(const std::string& path) {
 }
 
 double Bench::RandomRead(const std::string& path) {
-  constexpr int kReads = 50'000;
+  constexpr int kReads = 500'000;  // some tenths of a second: a late wake-up must not count
   const UniqueFd fd = Open(path, O_RDONLY);
   for (int i = 0; i < kReads; ++i) {
     const auto offset = static_cast<off_t>(random_() % (options_.mib * kMiB / kBlock) * kBlock);
@@ -293,9 +293,13 @@ void Bench::AddDataRows(std::vector<Row>& rows) {
                     return 4 * SequentialRead(big_);
                   }});
   rows.push_back({"rand_read_4k", "ops/s", cached, [this] { return RandomRead(big_); }});
-  rows.push_back({"mmap_read", "MiB/s", cached, [this] { return MapRead(big_); }});
+  rows.push_back({"mmap_read", "MiB/s", cached, [this] {
+                    double mib = 0;
+                    for (int i = 0; i < 50; ++i) mib += MapRead(big_);
+                    return mib;
+                  }});
   rows.push_back({"rand_write_4k", "ops/s", cached, [this] {
-                    constexpr int kWrites = 20'000;
+                    constexpr int kWrites = 200'000;
                     const UniqueFd fd = Open(big_, O_RDWR);
                     for (int i = 0; i < kWrites; ++i) {
                       const size_t block = random_() % (options_.mib * kMiB / kBlock);
@@ -353,8 +357,11 @@ void Bench::AddSharedRows(std::vector<Row>& rows) {
                   })});
   rows.push_back({"shared_rand_read_4k", "ops/s", prepare,
                   if_shared([this, shared_big] { return RandomRead(shared_big()); })});
-  rows.push_back({"shared_mmap_read", "MiB/s", prepare,
-                  if_shared([this, shared_big] { return MapRead(shared_big()); })});
+  rows.push_back({"shared_mmap_read", "MiB/s", prepare, if_shared([this, shared_big] {
+                    double mib = 0;
+                    for (int i = 0; i < 50; ++i) mib += MapRead(shared_big());
+                    return mib;
+                  })});
   rows.push_back({"shared_first_write", "ops/s", prepare, if_shared([this, shared_big] {
                     const UniqueFd fd = Open(shared_big(), O_RDWR);
                     Require(::pwrite(fd.get(), "x", 1, 4097) == 1, "pwrite");
