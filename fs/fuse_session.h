@@ -8,10 +8,14 @@
 
 #include "base/result.h"
 #include "fs/filesystem.h"
+#include "fs/keeper_link.h"
+#include "fs/request.h"
 
 struct fuse_session;
 
 namespace px::fs {
+
+inline constexpr size_t kMaxWrite = size_t{1} << 20;  // bytes of a request's data
 
 struct SessionOptions {
   FilesystemOptions filesystem;
@@ -20,9 +24,21 @@ struct SessionOptions {
   unsigned threads = 16;
   unsigned stacking = 0;  // 1 if the store's own filesystem is stacked (overlayfs)
   std::string name;       // shown as the source of the mount
+  bool keeper = true;     // one is wanted, where io_uring is not used
 };
 
+// What the keeper is given beside the device.
+struct KeptFds {
+  int lock = -1;
+  int state = -1;
+};
+
+// Whether a mount with these options is served through io_uring. Its requests belong to the rings of
+// one process, so that nobody can take it over.
+bool UsesUring(const SessionOptions& options);
+
 class ControlThreads;
+class ServeLoop;
 
 class FuseSession final : public KernelSide {
  public:
@@ -30,15 +46,18 @@ class FuseSession final : public KernelSide {
   // ENODEV no FUSE in the kernel, otherwise what Filesystem::Open gives.
   static Result<std::unique_ptr<FuseSession>> Mount(Filesystem::Parts parts,
                                                     const SessionOptions& options,
-                                                    const std::string& mountpoint, Clock* clock);
+                                                    const std::string& mountpoint, Clock* clock,
+                                                    KeeperLink* keeper, KeptFds kept);
   ~FuseSession() override;
 
-  // Serves requests until the mount is gone or a SIGINT, SIGTERM or SIGHUP came. `ready` is called
+  // Serves requests until the mount is gone, a SIGINT, SIGTERM or SIGHUP came (which the caller has
+  // blocked in every thread), or the keeper wants another daemon (*hand_over). `ready` is called
   // once, when the kernel has been answered for the first time.
-  Status Run(std::function<void()> ready);
+  Status Run(std::function<void()> ready, bool* hand_over);
 
   Result<int> RegisterBacking(int fd) override;
   void UnregisterBacking(int backing_id) override;
+  void UnregisterIfKnown(int backing_id) override;
   void InvalidateEntry(NodeKey parent, const std::string& name) override;
   void InvalidateAttributes(NodeKey node) override;
   void InvalidateData(NodeKey node) override;
@@ -48,6 +67,8 @@ class FuseSession final : public KernelSide {
   const SessionOptions& options() const { return options_; }
   void Defer(std::function<void()> work);
   void Answered();
+  void RefusePassthrough() { passthrough_refused_ = true; }
+  std::string StatusJson();
   void set_uring(bool on) { uring_ = on; }
   bool uring() const { return uring_; }
 
@@ -58,6 +79,18 @@ class FuseSession final : public KernelSide {
   std::unique_ptr<Filesystem> filesystem_;
   std::unique_ptr<ControlThreads> control_;
   struct fuse_session* session_ = nullptr;
+  // `body` now, or by a control thread while nobody answers requests yet that it may wait for.
+  void Notify(std::function<void()> body);
+  Status Begin();
+  Status Wait(bool* hand_over);
+  Status RunUring();
+
+  KeeperLink* keeper_ = nullptr;
+  KeptFds kept_;
+  std::unique_ptr<ServeLoop> loop_;
+  std::string init_;  // the first request, where this daemon is the first
+  bool passthrough_refused_ = false;
+  std::atomic<bool> serving_ = false;
   bool mounted_ = false;
   bool uring_ = false;
   std::function<void()> ready_;

@@ -20,8 +20,19 @@ bool Filesystem::IsOursAlone(int fd) {
 }
 
 void Filesystem::MayBeMapped(NodeKey node, cow::ObjectId object) {
+  {
+    const MutexLock lock(mapped_mutex_);
+    const auto found = maybe_mapped_.find(node.ToFuse());
+    if (found != maybe_mapped_.end() && found->second.object == object) return;
+  }
+  AddMaybeMapped(node, object, NoteMapped(node, object));
+}
+
+void Filesystem::AddMaybeMapped(NodeKey node, cow::ObjectId object, std::optional<uint32_t> cell) {
   const MutexLock lock(mapped_mutex_);
-  maybe_mapped_[node.ToFuse()] = object;
+  const auto [found, fresh] = maybe_mapped_.try_emplace(node.ToFuse());
+  if (!fresh) ClearCell(found->second.cell);
+  found->second = {object, cell};
 }
 
 bool Filesystem::IsOpenForWriting(NodeKey node, cow::ObjectId object) {
@@ -50,7 +61,7 @@ bool Filesystem::StillMapped(NodeKey node) {
     const MutexLock lock(mapped_mutex_);
     const auto found = maybe_mapped_.find(node.ToFuse());
     if (found == maybe_mapped_.end()) return false;
-    object = found->second;
+    object = found->second.object;
   }
   return IsOpenForWriting(node, object);
 }
@@ -59,16 +70,18 @@ void Filesystem::ForgetUnmapped() {
   std::vector<std::pair<uint64_t, cow::ObjectId>> all;
   {
     const MutexLock lock(mapped_mutex_);
-    all.assign(maybe_mapped_.begin(), maybe_mapped_.end());
+    for (const auto& [node, mapped] : maybe_mapped_) all.emplace_back(node, mapped.object);
   }
   for (const auto& [node, object] : all) {
     // One that is open again comes back at its next release.
     if (IsOpenForWriting(NodeKey::FromFuse(node), object)) continue;
     const MutexLock lock(mapped_mutex_);
     const auto found = maybe_mapped_.find(node);
-    if (found == maybe_mapped_.end() || found->second != object) continue;
+    if (found == maybe_mapped_.end() || found->second.object != object) continue;
     // It may have been opened, mapped and closed since the question was asked: ask again next time.
-    if (table_.Find(NodeKey::FromFuse(node)) == nullptr) maybe_mapped_.erase(found);
+    if (table_.Find(NodeKey::FromFuse(node)) != nullptr) continue;
+    ClearCell(found->second.cell);
+    maybe_mapped_.erase(found);
   }
 }
 
@@ -76,9 +89,9 @@ Status Filesystem::CopyMapped(cow::VolumeId volume, std::vector<LiveCopy>* copie
   std::vector<std::pair<NodeKey, cow::ObjectId>> candidates;
   {
     const MutexLock lock(mapped_mutex_);
-    for (const auto& [id, object] : maybe_mapped_) {
+    for (const auto& [id, mapped] : maybe_mapped_) {
       const NodeKey node = NodeKey::FromFuse(id);
-      if (node.volume == volume) candidates.emplace_back(node, object);
+      if (node.volume == volume) candidates.emplace_back(node, mapped.object);
     }
   }
   for (const auto& [node, object] : candidates) {

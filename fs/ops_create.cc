@@ -71,9 +71,12 @@ Result<Filesystem::NewInode> Filesystem::PutNewInode(cow::Txn& txn, NodeKey pare
 
 Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t mode, dev_t rdev,
                                    const Caller& caller) {
+  if (const auto done = DoneBefore()) return EntryOf(NodeKey::FromFuse(*done));
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  uint64_t made = 0;
+  PX_TRY(Once(
+[&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
     PX_ASSIGN(const bool exists, Exists(txn, parent, name));
     if (exists) return Fail(EEXIST);
@@ -85,16 +88,20 @@ Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t
     PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
     PX_TRY(SaveInode(txn, parent, parent_item));
     entry = {created.node, Attr(created.node, created.item)};
+    made = created.node.ToFuse();
     return {};
-  }));
+  }, &made));
   return entry;
 }
 
 Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name,
                                       std::string_view target, const Caller& caller) {
+  if (const auto done = DoneBefore()) return EntryOf(NodeKey::FromFuse(*done));
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  uint64_t made = 0;
+  PX_TRY(Once(
+[&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
     PX_ASSIGN(const bool exists, Exists(txn, parent, name));
     if (exists) return Fail(EEXIST);
@@ -112,18 +119,20 @@ Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name,
     PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
     PX_TRY(SaveInode(txn, parent, parent_item));
     entry = {created.node, Attr(created.node, created.item)};
+    made = created.node.ToFuse();
     return {};
-  }));
+  }, &made));
   return entry;
 }
 
 Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view name) {
   if (node.volume != parent.volume) return Fail(EXDEV);
+  if (DoneBefore()) return EntryOf(node);
   PX_TRY(CheckRoom());
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   bool was_orphan = false;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     if (S_ISDIR(item.mode)) return Fail(EPERM);
@@ -151,13 +160,16 @@ Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view na
 
 Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view name, mode_t mode,
                                                int flags, const Caller& caller) {
+  if (const auto taken = OpenedBefore()) return CreatedBefore(taken->node, flags);
+  if (const auto done = DoneBefore()) return CreatedBefore(NodeKey::FromFuse(*done), flags);
   Created result;
   bool exists = false;
   {
     PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
     UniqueFd fd;
     cow::ObjectId object;
-    PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    uint64_t made = 0;
+    PX_TRY(Once([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
       PX_ASSIGN(exists, Exists(txn, parent, name));
       if (exists) return {};
@@ -174,8 +186,9 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
       PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
       PX_TRY(SaveInode(txn, parent, parent_item));
       result.entry = {created.node, Attr(created.node, created.item)};
+      made = created.node.ToFuse();
       return {};
-    }));
+    }, &made));
     if (!exists) {
       PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
       WakePool();
@@ -191,11 +204,14 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
 
 Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int flags,
                                                 const Caller& caller) {
+  if (const auto taken = OpenedBefore()) return CreatedBefore(taken->node, flags);
+  if (const auto done = DoneBefore()) return CreatedBefore(NodeKey::FromFuse(*done), flags);
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Created result;
   UniqueFd fd;
   cow::ObjectId object;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  uint64_t made = 0;
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
     PX_ASSIGN(NewInode created,
               PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
@@ -207,8 +223,9 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
     PX_TRY(SaveInode(txn, created.node, created.item));
     PX_TRY(txn.Put(parent.volume, cow::OrphanKey(created.node.ino), {}));
     result.entry = {created.node, Attr(created.node, created.item)};
+    made = created.node.ToFuse();
     return {};
-  }));
+  }, &made));
   PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
   table_.MarkOrphan(result.entry.node);
   WakePool();
