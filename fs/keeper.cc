@@ -97,6 +97,7 @@ Status Keeper::Spawn() {
   start.type = KeeperMessage::kStart;
   start.take_over = fuse_ ? 1 : 0;
   start.keeper_pid = ::getpid();
+  start.tell_ready = request_.ready_fd >= 0 && !ready_told_ ? 1 : 0;
   const std::array fds{fuse_.get(), lock_.get()};
   if (!start.Send(link_.get(), fuse_ ? std::span<const int>(fds) : std::span<const int>())) {
     return FailErrno("write to the daemon");

@@ -34,7 +34,7 @@ struct KeeperMessage {
   uint64_t restarts = 0;
   uint64_t crashes = 0;
   uint32_t size = 0;  // of `bytes`
-  uint32_t zero = 0;
+  uint32_t tell_ready = 0;  // kStart: descriptor kReadyFd is there
   std::array<char, 1024> bytes{};
 
   // Both without memory from the heap. Receive: 0 if the other end is gone, else the number of

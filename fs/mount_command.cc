@@ -171,7 +171,7 @@ void Report(int fd, const std::string& text) {
 
 // As the daemon itself, with or without somebody waiting at ready_fd.
 Result<int> ServeDaemon(const MountRequest& request) {
-  const int ready_fd = request.ready_fd;
+  int ready_fd = request.ready_fd;
   bool reported = false;
   const auto ready = [&] {
     if (ready_fd >= 0) Report(ready_fd, "0 ");
@@ -180,6 +180,8 @@ Result<int> ServeDaemon(const MountRequest& request) {
   std::optional<KeeperLink> keeper;
   if (request.link_fd >= 0) {
     PX_ASSIGN(keeper, KeeperLink::Open(request.link_fd));
+    // Told already by a daemon before this one: the number stands for something else here.
+    if (keeper->start().tell_ready == 0) ready_fd = -1;
   }
   bool hand_over = false;
   const Status status = Serve(request, keeper ? &*keeper : nullptr, ready, &hand_over);
