@@ -69,16 +69,9 @@ JournaledPageTable::~JournaledPageTable() {
 // --- Reading ---
 
 const Layer::Page* JournaledPageTable::FindPage(NodeId id, bool* known) const {
-  *known = true;
-  if (const auto found = active_.pages.find(id.value); found != active_.pages.end()) {
-    return found->second.get();
-  }
-  if (passing_ != nullptr) {
-    const auto found = passing_->pages.find(id.value);
-    if (found != passing_->pages.end()) return found->second.get();
-  }
-  *known = false;
-  return nullptr;
+  const auto* page = Newest(&Layer::pages, id.value);
+  *known = page != nullptr;
+  return *known ? page->get() : nullptr;
 }
 
 Status JournaledPageTable::Load(NodeId id, std::span<std::byte> out) {
@@ -101,12 +94,7 @@ Result<uint64_t> JournaledPageTable::CountOf(uint64_t id, Counts Layer::* counts
                                              const std::function<Result<uint64_t>()>& below) {
   {
     const MutexLock lock(mutex_);
-    for (const Layer* layer :
-         {static_cast<const Layer*>(&active_), static_cast<const Layer*>(passing_.get())}) {
-      if (layer == nullptr) continue;
-      const auto found = (layer->*counts).find(id);
-      if (found != (layer->*counts).end()) return std::max<uint64_t>(found->second, 1);
-    }
+    if (const uint64_t* refs = Newest(counts, id)) return std::max<uint64_t>(*refs, 1);
     const CountCache::Slot& slot = cache.Of(id);
     if (slot.id == id && slot.refs != 0) return slot.refs;
   }
@@ -129,13 +117,7 @@ Result<uint64_t> JournaledPageTable::ObjectRefs(ObjectId id) PX_NO_TSA {
 Result<std::optional<VolumeRow>> JournaledPageTable::LoadVolume(VolumeId id) {
   {
     const MutexLock lock(mutex_);
-    if (const auto found = active_.volumes.find(id.value); found != active_.volumes.end()) {
-      return found->second;
-    }
-    if (passing_ != nullptr) {
-      const auto found = passing_->volumes.find(id.value);
-      if (found != passing_->volumes.end()) return found->second;
-    }
+    if (const auto* row = Newest(&Layer::volumes, id.value)) return *row;
   }
   return below_->LoadVolume(id);
 }
@@ -212,13 +194,7 @@ Result<std::vector<ReclaimRow>> JournaledPageTable::LoadQueue(ReclaimRow::Kind k
 Result<uint64_t> JournaledPageTable::LoadCounter(Counter counter) {
   {
     const MutexLock lock(mutex_);
-    if (const auto found = active_.counters.find(counter); found != active_.counters.end()) {
-      return found->second;
-    }
-    if (passing_ != nullptr) {
-      const auto found = passing_->counters.find(counter);
-      if (found != passing_->counters.end()) return found->second;
-    }
+    if (const uint64_t* value = Newest(&Layer::counters, counter)) return *value;
   }
   return below_->LoadCounter(counter);
 }

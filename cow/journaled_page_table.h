@@ -85,6 +85,19 @@ class JournaledPageTable final : public PageTable {
   Status Recover(const std::string& dir, const std::string& boot);
   // The page's bytes here, if it is here. `known` is set if it is here or was erased here.
   const Layer::Page* FindPage(NodeId id, bool* known) const PX_REQUIRES(mutex_);
+  // What the newer of the two layers that has `key` in `part` has there; null: neither.
+  template <typename Map>
+  const typename Map::mapped_type* Newest(Map Layer::* part,
+                                          const typename Map::key_type& key) const
+      PX_REQUIRES(mutex_) {
+    if (const auto found = (active_.*part).find(key); found != (active_.*part).end()) {
+      return &found->second;
+    }
+    if (passing_ == nullptr) return nullptr;
+    const Map& older = (*passing_).*part;
+    const auto found = older.find(key);
+    return found == older.end() ? nullptr : &found->second;
+  }
   Result<uint64_t> CountOf(uint64_t id, Counts Layer::* counts, CountCache& cache,
                            const std::function<Result<uint64_t>()>& below);
   bool IsDue() const PX_REQUIRES(mutex_);

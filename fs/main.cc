@@ -7,6 +7,8 @@
 
 #include <ctime>
 #include <filesystem>
+#include <functional>
+#include <utility>
 
 #include "base/log.h"
 #include "fs/control_client.h"
@@ -125,14 +127,20 @@ Status PrintDiff(const std::string& a, const std::string& b, bool json) {
   return {};
 }
 
-Status PrintVolumes(const std::string& path, bool json) {
+using Lines = std::function<void(const std::string&)>;
+
+// The lines of a listing; with --json they are printed, and nothing is left for the caller to do.
+Result<Json> Listed(const std::function<Status(const Lines&)>& list, bool json) {
   Json all = Json::array();
-  PX_TRY(ControlList(
-      path, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
-  if (json) {
-    fmt::print("{}\n", all.dump(2));
-    return {};
-  }
+  PX_TRY(list([&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
+  if (json) fmt::print("{}\n", std::exchange(all, Json::array()).dump(2));
+  return all;
+}
+
+Status PrintVolumes(const std::string& path, bool json) {
+  PX_ASSIGN(const Json all,
+            Listed([&](const Lines& lines) { return ControlList(path, lines); }, json));
+  if (json) return {};
   fmt::print("{:<40} {:>8} {:<10} {}\n", "VOLUME", "ID", "MODE", "SNAPSHOTS");
   for (const Json& volume : all) {
     std::string snapshots;
@@ -155,13 +163,9 @@ std::string When(int64_t ns) {
 }
 
 Status PrintVersions(const std::string& file, bool json) {
-  Json all = Json::array();
-  PX_TRY(ControlVersions(
-      file, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
-  if (json) {
-    fmt::print("{}\n", all.dump(2));
-    return {};
-  }
+  PX_ASSIGN(const Json all,
+            Listed([&](const Lines& lines) { return ControlVersions(file, lines); }, json));
+  if (json) return {};
   fmt::print("{:<22} {:>12}  {}\n", "VERSION", "SIZE", "REPLACED");
   for (const Json& version : all) {
     fmt::print("{:<22} {:>12}  {}\n", version.value("version", uint64_t{0}),
@@ -193,13 +197,9 @@ Status Remove(const std::string& path, bool trash) {
 }
 
 Status PrintTrash(const std::string& path, bool json) {
-  Json all = Json::array();
-  PX_TRY(ControlTrashList(
-      path, [&](const std::string& line) { all.push_back(Json::parse(line, nullptr, false)); }));
-  if (json) {
-    fmt::print("{}\n", all.dump(2));
-    return {};
-  }
+  PX_ASSIGN(const Json all,
+            Listed([&](const Lines& lines) { return ControlTrashList(path, lines); }, json));
+  if (json) return {};
   fmt::print("{:<40} {:>8}  {:<24} {}\n", "VOLUME", "ID", "DROPPED", "KEPT UNTIL");
   for (const Json& volume : all) {
     fmt::print("{:<40} {:>8}  {:<24} {}\n", volume.value("path", "?"), volume.value("volume", 0u),

@@ -24,8 +24,6 @@ namespace {
 constexpr uint64_t kShortParts = 20;  // a twentieth of it
 constexpr uint64_t kShortBytes = uint64_t{10} << 30;
 
-int64_t Nanoseconds(const cow::Time& time) { return time.sec * 1'000'000'000 + time.nsec; }
-
 // How much of a file's space is in blocks that other files share (reflinks). 0 where the filesystem
 // does not say.
 uint64_t SharedBytes(int fd) {
@@ -90,7 +88,7 @@ Status Filesystem::PutIntoTrash(cow::Txn& txn, cow::VolumeId volume) {
   dentry.ino = cow::kRootIno.value;
   dentry.volume = volume.value;
   dentry.type = DT_DIR;
-  const std::string name = fmt::format("{}.{}", Nanoseconds(Now()), volume.value);
+  const std::string name = fmt::format("{}.{}", Now().Nanoseconds(), volume.value);
   return txn.Put(cow::kRootVolume, cow::DentryKey(kTrashDir, name), cow::AsBytes(dentry));
 }
 
@@ -137,7 +135,7 @@ Status Filesystem::Undelete(NodeKey parent, const std::string& name, cow::Volume
 }
 
 bool Filesystem::IsExpired(const Trashed& trashed) const {
-  const int64_t age = Nanoseconds(Now()) - trashed.dropped_ns;
+  const int64_t age = Now().Nanoseconds() - trashed.dropped_ns;
   return age >= std::chrono::nanoseconds(options_.trash_age).count();
 }
 
