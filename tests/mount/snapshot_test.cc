@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <thread>
 
@@ -398,6 +399,34 @@ TEST_F(CommandTest, FsckOfTheUnmountedStoreIsClean) {
   ASSERT_TRUE(TheMount().Mount());
   ASSERT_EQ(::chdir(dir().c_str()), 0);
   EXPECT_EQ(Get("b/small"), "1");
+}
+
+TEST_F(CommandTest, AnOlderStoreIsBroughtUpToDateAndANewerOneRefused) {
+  MakeTree("a");
+  const std::string before = DescribeTree("a");
+  ASSERT_EQ(::chdir("/"), 0);
+  ASSERT_TRUE(TheMount().Unmount());
+  const std::string store = TheMount().store();
+  const std::string format = Get(store + "/format");
+  ASSERT_EQ(format.find("px-store 2\n"), 0U) << format;
+  const auto set_version = [&](const std::string& version) {
+    std::ofstream(store + "/format") << "px-store " << version << format.substr(10);
+  };
+  set_version("99");
+  const RunResult newer = TheMount().PxFs({"mount", "--store", store, TheMount().root()});
+  EXPECT_EQ(newer.exit_code, 1) << newer.output;
+  EXPECT_NE(newer.output.find("has format 99, this px-fs knows up to 2"), std::string::npos)
+      << newer.output;
+  EXPECT_EQ(Get(store + "/format"), "px-store 99" + format.substr(10));
+  // As a px-fs of format 1 left it: with no journal.
+  set_version("1");
+  for (const char* journal : {"/meta.log.0", "/meta.log.1"}) {
+    std::filesystem::remove(store + journal);
+  }
+  ASSERT_TRUE(TheMount().Mount());
+  ASSERT_EQ(::chdir(dir().c_str()), 0);
+  EXPECT_EQ(Get(store + "/format"), format);
+  EXPECT_EQ(DescribeTree("a"), before);
 }
 
 TEST_F(CommandTest, FsckAfterAKilledDaemonIsClean) {
