@@ -9,22 +9,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "cow/journal_record.h"
 
 namespace px::cow {
 namespace {
 
-Status WriteAll(int fd, std::span<const std::byte> bytes, size_t at) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return FailErrno("write the journal");
-    bytes = bytes.subspan(static_cast<size_t>(put));
-    at += static_cast<size_t>(put);
-  }
-  return {};
-}
+constexpr const char* kWrite = "write the journal";
 
 Status ReadAll(int fd, std::vector<std::byte>* out) {
   out->resize(Journal::kCapacity);
@@ -56,7 +48,7 @@ Result<UniqueFd> Journal::OpenFile(const std::string& path) {
   if (static_cast<size_t>(info.st_size) >= kCapacity) return fd;
   // Written, not only allocated: later writes then change no metadata, and a flush has less to do.
   const std::vector<std::byte> zeros(kCapacity - static_cast<size_t>(info.st_size));
-  PX_TRY(WriteAll(fd.get(), zeros, static_cast<size_t>(info.st_size)));
+  PX_TRY(WriteAllAt(fd.get(), zeros, static_cast<uint64_t>(info.st_size), kWrite));
   if (::fsync(fd.get()) != 0) return FailErrno(path);
   return fd;
 }
@@ -133,7 +125,7 @@ Result<std::unique_ptr<Journal>> Journal::Open(
 Status Journal::Restart() {
   const std::vector<std::byte> nothing(sizeof(RecordHeader));
   for (const UniqueFd& file : files_) {
-    PX_TRY(WriteAll(file.get(), nothing, 0));
+    PX_TRY(WriteAllAt(file.get(), nothing, 0, kWrite));
     if (::fdatasync(file.get()) != 0) return FailErrno("sync the journal");
   }
   // Never that of a record that an earlier opening left behind.
@@ -152,7 +144,7 @@ Status Journal::Restart() {
 Status Journal::Append(std::span<const std::byte> record) {
   PX_CHECK(Fits(record.size()));
   unsynced_[active_] = true;
-  PX_TRY(WriteAll(files_[active_].get(), record, end_));
+  PX_TRY(WriteAllAt(files_[active_].get(), record, end_, kWrite));
   end_ += record.size();
   return {};
 }

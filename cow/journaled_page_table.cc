@@ -68,23 +68,15 @@ JournaledPageTable::~JournaledPageTable() {
 
 // --- Reading ---
 
-const Layer::Page* JournaledPageTable::FindPage(NodeId id, bool* known) const {
-  const auto* page = Newest(&Layer::pages, id.value);
-  *known = page != nullptr;
-  return *known ? page->get() : nullptr;
-}
-
 Status JournaledPageTable::Load(NodeId id, std::span<std::byte> out) {
   {
     const MutexLock lock(mutex_);
-    bool known = false;
-    const Layer::Page* page = FindPage(id, &known);
-    if (page != nullptr) {
+    if (const auto* page = Newest(&Layer::pages, id.value)) {
+      if (*page == nullptr) return Fail(ENOENT, "no such page");
       if (out.size() != kNodeSize) return Fail(EUCLEAN, "page of a wrong size");
-      std::memcpy(out.data(), page->data(), kNodeSize);
+      std::memcpy(out.data(), (*page)->data(), kNodeSize);
       return {};
     }
-    if (known) return Fail(ENOENT, "no such page");
   }
   // What is in neither layer now was there before, and stays there.
   return below_->Load(id, out);
@@ -221,9 +213,8 @@ Status JournaledPageTable::Commit(const PageBatch& batch) {
   EncodeRecord(
       batch, journal_->epoch(), seq_ + 1,
       [this](NodeId id) PX_NO_TSA -> const std::byte* {
-        bool known = false;
-        const Layer::Page* page = FindPage(id, &known);
-        return page == nullptr ? nullptr : page->data();
+        const auto* page = Newest(&Layer::pages, id.value);
+        return page == nullptr || *page == nullptr ? nullptr : (*page)->data();
       },
       &record_);
   if (record_.size() > Journal::kCapacity) {

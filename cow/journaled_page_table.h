@@ -83,8 +83,6 @@ class JournaledPageTable final : public PageTable {
 
   explicit JournaledPageTable(std::unique_ptr<PageTable> below) : below_(std::move(below)) {}
   Status Recover(const std::string& dir, const std::string& boot);
-  // The page's bytes here, if it is here. `known` is set if it is here or was erased here.
-  const Layer::Page* FindPage(NodeId id, bool* known) const PX_REQUIRES(mutex_);
   // What the newer of the two layers that has `key` in `part` has there; null: neither.
   template <typename Map>
   const typename Map::mapped_type* Newest(Map Layer::* part,

@@ -70,10 +70,6 @@ bool KernelOffersUring() {
   return parameter >> value && (value == 'Y' || value == '1');
 }
 
-}  // namespace
-
-namespace {
-
 std::atomic<RequestLoop*> signalled_loop = nullptr;
 
 void StopLoop(int) {

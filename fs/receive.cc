@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "fs/control_client.h"
@@ -259,15 +260,7 @@ class Receiver {
     if (offset > entry_.size || bytes.size() > entry_.size - offset) {
       return Fail(EPROTO, "the stream holds data behind the end of " + entry_.path);
     }
-    while (!bytes.empty()) {
-      const ssize_t n =
-          ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return FailErrno(entry_.path);
-      bytes = bytes.subspan(static_cast<size_t>(n));
-      offset += static_cast<uint64_t>(n);
-    }
-    return {};
+    return WriteAllAt(file_.get(), std::as_bytes(bytes), offset, entry_.path.c_str());
   }
 
   Status EndFile() {

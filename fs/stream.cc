@@ -9,6 +9,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/io.h"
+
 namespace px::fs {
 namespace {
 
@@ -78,18 +80,9 @@ Status StreamWriter::Put(RecordType type, std::string_view payload) {
   header.type = static_cast<uint32_t>(type);
   header.length = static_cast<uint32_t>(payload.size());
   header.check = check_ = CheckOf(header, payload, check_);
-  const auto write_all = [this](const char* at, size_t left) -> Status {
-    while (left > 0) {
-      const ssize_t n = ::write(fd_, at, left);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return FailErrno("write the stream");
-      at += n;
-      left -= static_cast<size_t>(n);
-    }
-    return {};
-  };
-  PX_TRY(write_all(reinterpret_cast<const char*>(&header), sizeof header));
-  PX_TRY(write_all(payload.data(), payload.size()));
+  constexpr const char* kWhat = "write the stream";
+  PX_TRY(WriteAll(fd_, {reinterpret_cast<const char*>(&header), sizeof header}, kWhat));
+  PX_TRY(WriteAll(fd_, payload, kWhat));
   bytes_ += sizeof header + payload.size();
   return {};
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/io.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -18,8 +19,6 @@ Result<UniqueFd> OpenFile(const std::string& path, int flags, unsigned mode = 06
 Result<std::string> ReadFile(const std::string& path);
 // Replaces the file whole: a reader sees the old text or the new one.
 Status WriteFile(const std::string& path, std::string_view text);
-// All of `bytes`.
-Status WriteAll(int fd, std::string_view bytes);
 // True if something, also a dangling link, is at `path`.
 bool PathExists(const std::string& path);
 // Removes a file or link; no error if it is not there.

@@ -24,13 +24,6 @@ using std::chrono::steady_clock;
 
 class GpuQueueTest : public LauncherTest {
  protected:
-  static int Number(const char* name, int fallback) {
-    const char* text = ::getenv(name);
-    return text == nullptr ? fallback : std::atoi(text);
-  }
-  static double Seconds(steady_clock::time_point since) {
-    return std::chrono::duration<double>(steady_clock::now() - since).count();
-  }
   catalog::Catalog Open() {
     return std::move(*catalog::Catalog::Open(home_ + "/store/catalog.db", clock_));
   }

@@ -36,10 +36,7 @@ class KillTest : public LauncherTest {
     rng_.seed(number);
   }
 
-  static int Kills() {
-    const char* text = ::getenv("PX_KILLS");
-    return text == nullptr ? 100 : std::atoi(text);
-  }
+  static int Kills() { return Number("PX_KILLS", 100); }
   size_t Random(size_t bound) { return std::uniform_int_distribution<size_t>(0, bound - 1)(rng_); }
 
   // Those that belong to this test's home and whose arguments hold `part`.

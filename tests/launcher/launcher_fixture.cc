@@ -187,6 +187,15 @@ std::string LauncherTest::Logs(int64_t number) {
   return Launch({"experiment", "-xp", std::to_string(number), "logs", "--hide_time"}).out;
 }
 
+int LauncherTest::Number(const char* variable, int fallback) {
+  const char* text = ::getenv(variable);
+  return text == nullptr ? fallback : std::atoi(text);
+}
+
+double LauncherTest::Seconds(steady_clock::time_point since) {
+  return std::chrono::duration<double>(steady_clock::now() - since).count();
+}
+
 std::string LauncherTest::ReadFile(const std::string& path) { return Slurp(path); }
 
 }  // namespace px::testing

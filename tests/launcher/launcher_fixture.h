@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -59,6 +60,10 @@ class LauncherTest : public ::testing::TestWithParam<Backend> {
   std::string OutputsOf(int64_t number) { return Get(number)["outputs"]; }
   std::string Logs(int64_t number);
   std::string ReadFile(const std::string& path);
+  // For tests that are also run longer by hand: a number from the environment, and how long
+  // something took.
+  static int Number(const char* variable, int fallback);
+  static double Seconds(std::chrono::steady_clock::time_point since);
 
   std::string home_;     // $PX_HOME
   std::string project_;  // the working directory, initialised as user/demo

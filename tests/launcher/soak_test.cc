@@ -18,13 +18,7 @@ using std::chrono::steady_clock;
 
 class SoakTest : public LauncherTest {
  protected:
-  static int Count() {
-    const char* text = ::getenv("PX_EXPERIMENTS");
-    return text == nullptr ? 200 : std::atoi(text);
-  }
-  static double Seconds(steady_clock::time_point since) {
-    return std::chrono::duration<double>(steady_clock::now() - since).count();
-  }
+  static int Count() { return Number("PX_EXPERIMENTS", 200); }
   int64_t InState(catalog::State state) {
     auto catalog = *catalog::Catalog::Open(home_ + "/store/catalog.db", clock_);
     const auto all = catalog.ListExperiments({.project = catalog.FindProject("user", "demo")->id});

@@ -20,6 +20,18 @@ class SupervisorTest : public LauncherTest {
     WaitFor(path, [&] { return !ReadFile(path).empty() && ReadFile(path).back() == '\n'; });
     return static_cast<pid_t>(std::stol(ReadFile(path)));
   }
+  // A job that sleeps, and succeeds at once when it is tried again; its pid, once it runs.
+  pid_t StartWithOneRestart() {
+    Write("polyaxonfile.yml",
+          "version: 1\nkind: experiment\nenvironment: {max_restarts: 1}\n"
+          "run: {cmd: 'if [ -e $POLYAXON_OUTPUTS_PATH/job ]; then exit 0; fi; "
+          "echo $$ > $POLYAXON_OUTPUTS_PATH/job; sleep 1000'}\n");
+    const CommandResult run = Launch({"run", "-f", "polyaxonfile.yml"});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    const pid_t job = PidIn(1, "job");
+    WaitState(1, "running");
+    return job;
+  }
   static bool Lives(pid_t pid) {
     const auto process = launcher::Identify(pid);
     return process && launcher::LivenessOf(*process) == launcher::Liveness::kAlive;
@@ -106,13 +118,7 @@ TEST_P(SupervisorTest, MaxRestartsTriesAgainInTheSameOutputs) {
 }
 
 TEST_P(SupervisorTest, AKilledSupervisorIsReplacedIfARestartIsLeft) {
-  Write("polyaxonfile.yml",
-        "version: 1\nkind: experiment\nenvironment: {max_restarts: 1}\n"
-        "run: {cmd: 'if [ -e $POLYAXON_OUTPUTS_PATH/job ]; then exit 0; fi; "
-        "echo $$ > $POLYAXON_OUTPUTS_PATH/job; sleep 1000'}\n");
-  ASSERT_EQ(Launch({"run", "-f", "polyaxonfile.yml"}).exit_code, 0);
-  const pid_t job = PidIn(1, "job");
-  WaitState(1, "running");
+  const pid_t job = StartWithOneRestart();
   ASSERT_EQ(::kill(ParentOf(job), SIGKILL), 0);
   EXPECT_EQ(WaitDone(1), "succeeded");
   EXPECT_FALSE(Lives(job));
@@ -161,13 +167,7 @@ TEST_P(SupervisorTest, MoreMemoryThanItsLimitIsOutOfMemory) {
 }
 
 TEST_P(SupervisorTest, AMachineThatWasRestartedGoesOn) {
-  Write("polyaxonfile.yml",
-        "version: 1\nkind: experiment\nenvironment: {max_restarts: 1}\n"
-        "run: {cmd: 'if [ -e $POLYAXON_OUTPUTS_PATH/job ]; then exit 0; fi; "
-        "echo $$ > $POLYAXON_OUTPUTS_PATH/job; sleep 1000'}\n");
-  ASSERT_EQ(Launch({"run", "-f", "polyaxonfile.yml"}).exit_code, 0);
-  const pid_t job = PidIn(1, "job");
-  WaitState(1, "running");
+  const pid_t job = StartWithOneRestart();
   const pid_t supervisor = ParentOf(job);
   for (const pid_t pid : {ParentOf(supervisor), supervisor, job}) {
     ASSERT_EQ(::kill(pid, SIGKILL), 0);

@@ -1,0 +1,30 @@
+#include "base/io.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace px {
+
+Status WriteAll(int fd, std::string_view bytes, const char* what) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return FailErrno(what);
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+Status WriteAllAt(int fd, std::span<const std::byte> bytes, uint64_t offset, const char* what) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return FailErrno(what);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
+}  // namespace px
