@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
+#include <thread>
+
 #include "catalog/catalog_rows.h"
 #include "catalog/schema/migrations.h"
 
@@ -18,6 +21,18 @@ Result<int64_t> Pragma(const Database& database, const std::string& name) {
   return statement.Int(0);
 }
 
+// Where two switch a new database at once, SQLite gives SQLITE_BUSY without waiting, since each
+// holds what the other needs: it has to be asked again.
+Status SwitchToWal(const Database& database) {
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(kBusyTimeoutMs);
+  for (;;) {
+    const Status switched = database.Execute("PRAGMA journal_mode = WAL;");
+    if (switched || switched.error().code() != EBUSY) return switched;
+    if (std::chrono::steady_clock::now() > limit) return switched;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
 }  // namespace
 
 Result<Catalog> Catalog::Open(const std::string& path, Clock& clock) {
@@ -25,8 +40,10 @@ Result<Catalog> Catalog::Open(const std::string& path, Clock& clock) {
             Database::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kBusyTimeoutMs));
   // FULL syncs the log at every commit: an experiment that was acknowledged is there after a power
   // cut.
-  const Status prepared = database.Execute(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+  Status prepared = SwitchToWal(database);
+  if (prepared) {
+    prepared = database.Execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+  }
   if (!prepared) return Forward(Error(prepared.error()).Wrap(path));
   Catalog catalog(std::move(database), clock);
   const Status migrated = catalog.Migrate();
