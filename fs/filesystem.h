@@ -291,7 +291,36 @@ class Filesystem {
   Status MovedTo(cow::Txn& txn, NodeKey node, NodeKey parent, std::string_view name);
 
   // open.cc
-  Result<Opened> OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags);
+  // What can fail when an inode becomes live. Asked for before the tree changes on its account, so
+  // that an open that fails has changed nothing.
+  class LiveStart {
+   public:
+    LiveStart() = default;
+    LiveStart(OpenSlots* slots, uint32_t slot, int64_t base_mtime_ns)
+        : slots_(slots), slot_(slot), base_mtime_ns_(base_mtime_ns) {}
+    LiveStart(LiveStart&& other) noexcept { *this = std::move(other); }
+    LiveStart& operator=(LiveStart&& other) noexcept {
+      std::swap(slots_, other.slots_);
+      std::swap(slot_, other.slot_);
+      std::swap(base_mtime_ns_, other.base_mtime_ns_);
+      return *this;
+    }
+    ~LiveStart() {
+      if (slots_ != nullptr) slots_->Clear(slot_);
+    }
+    uint32_t TakeSlot() {
+      slots_ = nullptr;
+      return slot_;
+    }
+    int64_t base_mtime_ns() const { return base_mtime_ns_; }
+
+   private:
+    OpenSlots* slots_ = nullptr;  // null: nothing is held
+    uint32_t slot_ = 0;
+    int64_t base_mtime_ns_ = 0;
+  };
+  Result<Opened> OpenNew(NodeKey node, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                         int flags);
   // With OpenInode::mutex held:
   // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
   // after that, it is closed.
@@ -309,8 +338,10 @@ class Filesystem {
   Status MakeOwn(OpenInode& open) PX_REQUIRES(open.mutex);
   Status ReplaceShared(OpenInode& open, const cow::InodeItem& item) PX_REQUIRES(open.mutex);
   Status BecomeSparse(OpenInode& open, const cow::InodeItem& item) PX_REQUIRES(open.mutex);
-  Status BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
-                   std::unique_ptr<SparseFile> sparse = nullptr) PX_REQUIRES(open.mutex);
+  // `fd`: the object's file as it is now.
+  Result<LiveStart> PrepareLive(NodeKey node, int fd, cow::ObjectId object);
+  void BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                 std::unique_ptr<SparseFile> sparse = nullptr) PX_REQUIRES(open.mutex);
   // The map of a sparse file as the tree has it, over `own`.
   Result<std::unique_ptr<SparseFile>> OpenSparse(NodeKey node, int own, cow::ObjectId base);
   static Result<std::vector<SparseFile::Run>> LoadRuns(cow::Reader& reader, NodeKey node);

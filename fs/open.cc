@@ -75,11 +75,12 @@ Status Filesystem::CountOpen(OpenInode& open, int flags) {
   return {};
 }
 
-Result<Opened> Filesystem::OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags) {
+Result<Opened> Filesystem::OpenNew(NodeKey node, LiveStart start, UniqueFd fd,
+                                   cow::ObjectId object, int flags) {
   Opened opened;
   PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     if (open.opens == 0) {
-      PX_TRY(BeginLive(open, std::move(fd), object));
+      BeginLive(open, std::move(start), std::move(fd), object);
       PX_TRY(EnterMode(open, cow::InodeItem{}, /*own=*/true, /*write=*/true));
     } else if (MayWrite(flags)) {
       PX_TRY(EnsureOwn(open));  // somebody found the name and opened it first
@@ -232,21 +233,25 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
   return {};
 }
 
-Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
-                             std::unique_ptr<SparseFile> sparse) {
+Result<Filesystem::LiveStart> Filesystem::PrepareLive(NodeKey node, int fd,
+                                                      cow::ObjectId object) {
   struct stat backing{};
-  if (::fstat(fd.get(), &backing) != 0) return FailErrno("stat of an object");
+  if (::fstat(fd, &backing) != 0) return FailErrno("stat of an object");
   const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
-  PX_ASSIGN(const uint32_t slot, slots_->Set({open.node, object, mtime_ns}));
+  PX_ASSIGN(const uint32_t slot, slots_->Set({node, object, mtime_ns}));
+  return LiveStart(slots_.get(), slot, mtime_ns);
+}
+
+void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                           std::unique_ptr<SparseFile> sparse) {
   if (open.slot) slots_->Clear(*open.slot);
-  open.slot = slot;
+  open.slot = start.TakeSlot();
   const WriterLock io(open.io);
   open.sparse = std::move(sparse);
   open.fd = std::move(fd);
   open.object = object;
-  open.base_mtime_ns = mtime_ns;
+  open.base_mtime_ns = start.base_mtime_ns();
   open.live = true;
-  return {};
 }
 
 Status Filesystem::EnsureOwn(OpenInode& open) {
@@ -270,6 +275,7 @@ Status Filesystem::MakeOwn(OpenInode& open) {
   bool own = false;
   UniqueFd fresh;
   cow::ObjectId object;
+  LiveStart start;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(item, LoadInode(txn, open.node));
     if (!S_ISREG(item.mode)) return Fail(EINVAL);
@@ -278,6 +284,7 @@ Status Filesystem::MakeOwn(OpenInode& open) {
       PX_ASSIGN(fresh, objects_->Take(object));
       if (::ftruncate(fresh.get(), static_cast<off_t>(item.size)) != 0)
         return FailErrno("size an object");
+      PX_ASSIGN(start, PrepareLive(open.node, fresh.get(), object));
       if (item.size != 0) objects_->unsynced()->Add(object);
       item.object = object.value;
       item.content = cow::ContentKind::kWhole;
@@ -290,7 +297,10 @@ Status Filesystem::MakeOwn(OpenInode& open) {
     own = refs == 1;
     return {};
   }));
-  if (fresh) return BeginLive(open, std::move(fresh), object);
+  if (fresh) {
+    BeginLive(open, std::move(start), std::move(fresh), object);
+    return {};
+  }
   // Written in place next: no power cut may bring back another owner of it.
   if (own) PX_TRY(store_->SyncReleases());
   const bool whole = item.content == cow::ContentKind::kWhole;
@@ -302,18 +312,23 @@ Status Filesystem::MakeOwn(OpenInode& open) {
   if (!whole) {
     PX_ASSIGN(UniqueFd own_fd, objects_->OpenObject(object, O_RDWR));
     PX_ASSIGN(auto sparse, OpenSparse(open.node, own_fd.get(), cow::ObjectId{item.base}));
-    return BeginLive(open, std::move(own_fd), object, std::move(sparse));
+    PX_ASSIGN(start, PrepareLive(open.node, own_fd.get(), object));
+    BeginLive(open, std::move(start), std::move(own_fd), object, std::move(sparse));
+    return {};
   }
   // In passthrough the descriptor that the backing id stands for must stay; else one that can be
   // written is needed.
   UniqueFd fd;
   if (open.backing_id != 0) {
     const WriterLock io(open.io);
+    PX_ASSIGN(start, PrepareLive(open.node, open.fd.get(), object));
     fd = std::move(open.fd);
   } else {
     PX_ASSIGN(fd, objects_->OpenObject(object, O_RDWR));
+    PX_ASSIGN(start, PrepareLive(open.node, fd.get(), object));
   }
-  return BeginLive(open, std::move(fd), object);
+  BeginLive(open, std::move(start), std::move(fd), object);
+  return {};
 }
 
 // The object is shared with other files or volumes: gives this inode one of its own with the same
@@ -334,7 +349,12 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     // With an exchange the others will depend on the copy: it must be as durable as what they had.
     if (exchange && ::fdatasync(temp.get()) != 0) return FailErrno("sync a copy of an object");
   }
+  std::unique_ptr<SparseFile> sparse;
+  if (item.content == cow::ContentKind::kSparse) {
+    PX_ASSIGN(sparse, OpenSparse(open.node, temp.get(), cow::ObjectId{item.base}));
+  }
   cow::ObjectId object;
+  LiveStart start;
   bool exchanged = false;
   Status status = store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem now, LoadInode(txn, open.node));
@@ -342,17 +362,27 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     PX_TRY(objects_->Adopt(temp.get(), object));
     now.object = object.value;  // over the same base, where there is one
     PX_TRY(SaveInode(txn, open.node, now));
+    {
+      const ReaderLock io(open.io);
+      PX_ASSIGN(start, PrepareLive(open.node, exchange ? open.fd.get() : temp.get(), object));
+    }
     if (exchange) {
       // The kernel holds the physical file `old` for this inode: it stays with us, under the new
       // id; the copy takes the old id for everybody else. Both have the same bytes now, so a crash
       // before the commit is harmless.
       PX_TRY(objects_->Exchange(old, object));
       exchanged = true;
+      PX_TRY(objects_->unsynced()->SyncNames());
     }
     return {};
   });
   if (!status) {
-    if (exchanged) PX_TRY(objects_->Exchange(old, object));
+    const Status undone = exchanged ? objects_->Exchange(old, object) : Status{};
+    if (!undone) {
+      LogError("object {:x}: {}", old.value, undone.error().ToString());
+      // `old` names the copy now, and what the kernel reads is a copy of it.
+      open.temporary = true;
+    }
     return status;
   }
   if (exchange) {
@@ -363,11 +393,8 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   }
   open.temporary = false;
   WakeBackground();
-  std::unique_ptr<SparseFile> sparse;
-  if (item.content == cow::ContentKind::kSparse) {
-    PX_ASSIGN(sparse, OpenSparse(open.node, temp.get(), cow::ObjectId{item.base}));
-  }
-  return BeginLive(open, std::move(temp), object, std::move(sparse));
+  BeginLive(open, std::move(start), std::move(temp), object, std::move(sparse));
+  return {};
 }
 
 void Filesystem::MoveSharers(const OpenInode& keeper, cow::ObjectId object) {
@@ -398,6 +425,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
   if (in_place) PX_TRY(EnsureOwn(open));
   UniqueFd fresh;
   cow::ObjectId object;
+  LiveStart start;
   bool replacing = false;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
@@ -409,6 +437,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
       replacing = (item.flags & cow::kInodeHasVersions) != 0;
       PX_ASSIGN(object, txn.NewObject());
       PX_ASSIGN(fresh, objects_->Take(object));
+      PX_ASSIGN(start, PrepareLive(open.node, fresh.get(), object));
       item.object = object.value;
       item.base = 0;
       item.content = cow::ContentKind::kWhole;
@@ -429,7 +458,8 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
     open.replacing = replacing;
     open.completed = false;
     open.unclean = false;
-    return BeginLive(open, std::move(fresh), object);
+    BeginLive(open, std::move(start), std::move(fresh), object);
+    return {};
   }
   const ReaderLock io(open.io);
   if (::ftruncate(open.fd.get(), 0) != 0) return FailErrno("truncate an object");

@@ -157,6 +157,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
     PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
     UniqueFd fd;
     cow::ObjectId object;
+    LiveStart start;
     PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
       PX_ASSIGN(exists, Exists(txn, parent, name));
@@ -165,6 +166,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
                 PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
       PX_ASSIGN(object, txn.NewObject());
       PX_ASSIGN(fd, objects_->Take(object));
+      PX_ASSIGN(start, PrepareLive(created.node, fd.get(), object));
       created.item.object = object.value;
       created.item.content = cow::ContentKind::kWhole;
       PX_TRY(SaveInode(txn, created.node, created.item));
@@ -177,7 +179,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
       return {};
     }));
     if (!exists) {
-      PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
+      PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
       WakePool();
       return result;
     }
@@ -195,6 +197,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
   Created result;
   UniqueFd fd;
   cow::ObjectId object;
+  LiveStart start;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
     PX_ASSIGN(NewInode created,
@@ -202,6 +205,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
     created.item.nlink = 0;
     PX_ASSIGN(object, txn.NewObject());
     PX_ASSIGN(fd, objects_->Take(object));
+    PX_ASSIGN(start, PrepareLive(created.node, fd.get(), object));
     created.item.object = object.value;
     created.item.content = cow::ContentKind::kWhole;
     PX_TRY(SaveInode(txn, created.node, created.item));
@@ -209,7 +213,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
     result.entry = {created.node, Attr(created.node, created.item)};
     return {};
   }));
-  PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
+  PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
   table_.MarkOrphan(result.entry.node);
   WakePool();
   return result;

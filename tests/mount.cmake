@@ -73,3 +73,21 @@ px_mount_test(diff_fuzz plain passthrough cached user xfs)
 add_executable(kill_loop fuzz/kill_loop.cc)
 target_link_libraries(kill_loop PRIVATE px_mount_testing)
 px_mount_test(kill_loop passthrough cached)
+
+# Faults of the store's filesystem, injected into px-fs. Not with sanitizers: their runtimes want to be
+# loaded first.
+add_library(px_fault_testing STATIC testing/fault_injector.cc)
+target_link_libraries(px_fault_testing PUBLIC px_mount_testing)
+if(NOT PX_SANITIZE)
+  add_library(px_fault_shim MODULE testing/fault_shim.cc)
+  target_link_libraries(px_fault_shim PRIVATE px_options)
+  target_compile_options(px_fault_shim PRIVATE -U_FILE_OFFSET_BITS -Wno-useless-cast)
+  target_compile_definitions(px_fault_testing PRIVATE PX_FAULT_SHIM="$<TARGET_FILE:px_fault_shim>")
+  add_dependencies(px_fault_testing px_fault_shim)
+endif()
+
+if(NOT PX_SANITIZE)
+  add_executable(errno_matrix mount/errno_matrix.cc mount/errno_operations.cc mount/watchdog.cc)
+  target_link_libraries(errno_matrix PRIVATE px_fault_testing)
+  px_mount_test(errno_matrix passthrough cached xfs)
+endif()
