@@ -264,14 +264,20 @@ class Filesystem {
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
-  struct stat Attr(NodeKey node, const cow::InodeItem& item) const;
-  void MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) const;
+  // As the tree has them.
+  static struct stat Attr(NodeKey node, const cow::InodeItem& item);
+  // As they are: of a file that is open for writing its object knows size and times.
+  Result<struct stat> LiveAttr(NodeKey node, const cow::InodeItem& item) const;
+  static Status MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr);
   Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
   // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed
   // says which.
   Status DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed);
   static Status EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   void AddGhost(NodeKey node, cow::InodeItem item);
+
+  // ops_attr.cc: all but the size.
+  Result<struct stat> SetAttrOfTree(NodeKey node, const struct stat& attr, int to_set);
 
   // ops_create.cc
   struct NewInode {
@@ -325,6 +331,10 @@ class Filesystem {
   // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
   // after that, it is closed.
   Status WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body);
+  static bool IsLive(const OpenInode& open) {
+    const ReaderLock io(open.io);
+    return open.live;
+  }
   Status CountOpen(OpenInode& open, int flags) PX_REQUIRES(open.mutex);
   // Gives up what was kept of a parked inode: it is as any that is closed.
   void Unpark(OpenInode& open) PX_REQUIRES(open.mutex);
@@ -355,6 +365,8 @@ class Filesystem {
   void EndOpen(NodeKey node, int flags);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
+  // After a change by one that has it not open itself: readers may go on.
+  void EndWithoutWriter(OpenInode& open) PX_REQUIRES(open.mutex);
   // Runs `body` on an inode that owns its object, opening and closing it where it is not open.
   Status WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   Status TruncateTo(NodeKey node, uint64_t size);

@@ -61,15 +61,31 @@ Status Filesystem::WithEntry(NodeKey node, const std::function<Status(OpenInode&
     const MutexLock lock(open->mutex);
     if (open->gone) continue;
     Status status = body(*open);
-    if (open->opens == 0) Close(*open);
+    if (open->opens > 0) return status;
+    // What an open truncated that failed after all is not what the caller wanted to have.
+    if (!status && open->replacing) open->unclean = true;
+    if (!open->orphan) {
+      if (const Status written = WriteBack(*open, /*end_live=*/true); !written) {
+        // As after a last release: it stays in the table, live, and the background thread tries
+        // again.
+        LogError("writing back inode {:x}: {}", node.ToFuse(), written.error().ToString());
+        return status;
+      }
+    }
+    Close(*open);
     return status;
   }
 }
 
 Status Filesystem::CountOpen(OpenInode& open, int flags) {
   const bool writer = (flags & O_ACCMODE) != O_RDONLY;
-  // An O_RDONLY open that truncated or created leaves no writer to end what it began.
-  if (!writer && open.writers == 0 && !open.orphan) PX_TRY(WriteBack(open, /*end_live=*/true));
+  // An O_RDONLY open that truncated or created leaves no writer to end what it began. Where it cannot
+  // be ended now its release does it.
+  if (!writer && open.writers == 0 && !open.orphan) {
+    if (const Status written = WriteBack(open, /*end_live=*/true); !written) {
+      LogWarn("writing back inode {:x}: {}", open.node.ToFuse(), written.error().ToString());
+    }
+  }
   ++open.opens;
   if (writer) ++open.writers;
   return {};
@@ -115,7 +131,8 @@ void Filesystem::CloseDoomed() {
 
 Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
   const bool write = MayWrite(flags);
-  if (open.opens > 0) {
+  // One that could not be written back is as if it were open still.
+  if (open.opens > 0 || IsLive(open)) {
     if ((flags & O_TRUNC) != 0) return Truncate(open, kill_suidgid);
     return write ? EnsureOwn(open) : Status{};
   }
@@ -477,7 +494,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   const bool ends_whole = end_live && EndsWhole(open);
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
-    const struct stat attr = Attr(open.node, item);
+    PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item));
     changed = static_cast<uint64_t>(attr.st_size) != item.size ||
               static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
@@ -491,7 +508,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     }
     PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
-      const struct stat attr = Attr(open.node, item);
+      PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item));
       if (completes && (item.flags & cow::kInodeHasVersions) != 0) {
         item.flags |= cow::kInodeComplete;
       }
@@ -591,15 +608,22 @@ void Filesystem::EndOpen(NodeKey node, int flags) {
   Close(*open);
 }
 
+void Filesystem::EndWithoutWriter(OpenInode& open) {
+  // With nobody at all WithEntry ends it.
+  if (open.opens == 0 || open.writers > 0 || open.orphan) return;
+  if (const Status written = WriteBack(open, /*end_live=*/true); !written) {
+    LogWarn("writing back inode {:x}: {}", open.node.ToFuse(), written.error().ToString());
+  }
+}
+
 Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     Unpark(open);
-    Status status = EnsureOwn(open);
-    if (status) status = body(open);
-    if (open.writers > 0) return status;
-    const Status written = WriteBack(open, /*end_live=*/true);
-    return status ? written : status;
+    PX_TRY(EnsureOwn(open));
+    PX_TRY(body(open));
+    EndWithoutWriter(open);
+    return {};
   });
 }
 
@@ -609,10 +633,9 @@ Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
     PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
     return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
       Unpark(open);
-      Status status = Truncate(open, false);
-      if (open.writers > 0) return status;
-      const Status written = WriteBack(open, /*end_live=*/true);
-      return status ? written : status;
+      PX_TRY(Truncate(open, false));
+      EndWithoutWriter(open);
+      return {};
     });
   }
   return WithOwn(node, [this, size](OpenInode& open) PX_NO_TSA -> Status {

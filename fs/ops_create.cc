@@ -143,7 +143,8 @@ Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view na
     PX_TRY(SaveInode(txn, parent, parent_item));
     // Before the lock is given up: a release after it must not take the file for unlinked.
     if (const auto open = was_orphan ? table_.Find(node) : nullptr) open->orphan = false;
-    entry = {node, Attr(node, item)};
+    PX_ASSIGN(const struct stat attr, LiveAttr(node, item));
+    entry = {node, attr};
     return {};
   }));
   return entry;

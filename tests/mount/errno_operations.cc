@@ -204,7 +204,8 @@ void AddContents(std::vector<Operation>* all) {
                     const int error = OpenInto(&at.other, at.In("v/large"), O_RDWR);
                     const int read = ReadBack(at.fd.get(), large);
                     return error != 0 ? error : read;
-                  }});
+                  },
+                  /*partial=*/false, /*cold=*/false, /*quiet=*/true});
   all->push_back({"O_TRUNC of a checkpoint", MakeVolume, Opens("v/large", O_WRONLY | O_TRUNC)});
   all->push_back(
       {"O_TRUNC of a shared checkpoint", MakeClone, Opens("w/large", O_WRONLY | O_TRUNC)});
@@ -228,26 +229,32 @@ void AddContents(std::vector<Operation>* all) {
                     std::string wanted = large;
                     wanted.replace(10'001, 3, "xyz");
                     return ReadBack(at.fd.get(), wanted);
-                  }});
+                  },
+                  /*partial=*/false, /*cold=*/false, /*quiet=*/true});
   all->push_back({"write and close", MakeClone,
                   [](Attempt& at) {
                     int error = OpenInto(&at.fd, at.In("w/large"), O_RDWR);
                     if (error == 0) error = WriteAt(at.fd.get(), Bytes(5'000, 6), 900'000);
                     return error != 0 ? error : Error(::close(at.fd.Release()));
                   },
-                  /*partial=*/true});
+                  /*partial=*/true, /*cold=*/false, /*quiet=*/true});
 }
 
 void AddSizes(std::vector<Operation>* all) {
-  const auto truncates = [](const std::string& name, off_t size) {
-    return [=](Attempt& at) { return Error(::truncate(at.In(name).c_str(), size)); };
+  // The object has the new size at once; the tree learns of it later if it cannot now.
+  const auto add = [all](const std::string& name, const std::function<int(Attempt&)>& prepare,
+                         const std::string& file, off_t size, bool partial) {
+    const auto act = [=](Attempt& at) { return Error(::truncate(at.In(file).c_str(), size)); };
+    all->push_back({name, prepare, act, partial, /*cold=*/false, /*quiet=*/true});
   };
-  all->push_back({"truncate to 0", MakeVolume, truncates("v/large", 0)});
-  all->push_back({"truncate", MakeVolume, truncates("v/large", 10'000)});
-  all->push_back({"truncate of a shared file", MakeClone, truncates("w/large", 10'001)});
-  all->push_back({"growing a small file", MakeVolume, truncates("v/small", 5'000'000)});
+  add("truncate to 0", MakeVolume, "v/large", 0, false);
+  add("truncate", MakeVolume, "v/large", 10'000, false);
+  // Where there are no reflinks its blocks are the file's own before the tree knows.
+  add("truncate of a shared file", MakeClone, "w/large", 10'001, true);
+  add("growing a small file", MakeVolume, "v/small", 5'000'000, false);
   all->push_back({"ftruncate", WithOpen(MakeClone, "w/large", O_RDWR),
-                  [](Attempt& at) { return Error(::ftruncate(at.fd.get(), 10'001)); }});
+                  [](Attempt& at) { return Error(::ftruncate(at.fd.get(), 10'001)); },
+                  /*partial=*/true, /*cold=*/false, /*quiet=*/true});
   const auto allocates = [](int mode, off_t offset, off_t size) {
     return [=](Attempt& at) { return Error(::fallocate(at.fd.get(), mode, offset, size)); };
   };
@@ -255,8 +262,6 @@ void AddSizes(std::vector<Operation>* all) {
   all->push_back({"punching a hole into a shared file", WithOpen(MakeClone, "w/large", O_RDWR),
                   allocates(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10'001, 50'000),
                   /*partial=*/true});
-  all->push_back({"collapsing a range of a shared file", WithOpen(MakeClone, "w/large", O_RDWR),
-                  allocates(FALLOC_FL_COLLAPSE_RANGE, 4096, 4096)});
   all->push_back({"copy_file_range",
                   [](Attempt& at) {
                     int error = MakeClone(at);

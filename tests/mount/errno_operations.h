@@ -24,10 +24,13 @@ struct Operation {
   std::function<int(Attempt& attempt)> prepare;
   // 0 or the errno that the caller got.
   std::function<int(Attempt& attempt)> act;
-  // May do a part of its work before it fails, as write(2) may.
+  // May have done a part of its work, or all, when it fails, as write(2) may.
   bool partial = false;
   // The daemon is started afresh before `act`, so that it has nothing in memory.
   bool cold = false;
+  // A fault behind the change proper, or in what is done again by itself, need not reach the caller;
+  // and where it does the change may have been made.
+  bool quiet = false;
 };
 
 const std::vector<Operation>& ErrnoOperations();
