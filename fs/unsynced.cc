@@ -65,7 +65,7 @@ Status Unsynced::FlushObjects(const Work& work, bool* lost) const {
     const std::string name = ObjectName(cow::ObjectId{id});
     const UniqueFd fd(::openat(dir_.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd && errno == ENOENT) continue;  // nothing named it any more
-    if (!fd) return FailErrno("sync object " + name);
+    if (!fd) return FailErrno("open object " + name + " to sync it");
     if (::fsync(fd.get()) != 0) return FailFlush("sync object " + name, lost);
   }
   return {};
@@ -76,7 +76,7 @@ Status Unsynced::FlushDirs(const Work& work, bool* lost) const {
     if (!work.dirs[i]) continue;
     const std::string name = fmt::format("{:02x}", i);
     const UniqueFd fd(::openat(dir_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd) return FailErrno("sync objects/" + name);
+    if (!fd) return FailErrno("open objects/" + name + " to sync it");
     if (::fsync(fd.get()) != 0) return FailFlush("sync objects/" + name, lost);
   }
   return {};

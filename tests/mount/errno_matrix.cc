@@ -53,6 +53,10 @@ constexpr Otherwise kOtherwise[] = {
     {StoreCall::kRead, StoreFile::kObject, EINTR, 0, "the read is made again"},
     {StoreCall::kWrite, StoreFile::kObject, EINTR, 0, "the write is made again"},
     {StoreCall::kCopyRange, StoreFile::kObject, EINTR, 0, "the copy is made again"},
+    {StoreCall::kSync, StoreFile::kJournal, 0, 0,
+     "what the journal cannot flush is still in memory, and goes into meta.db at once"},
+    {StoreCall::kRead, StoreFile::kDatabase, 0, EIO, "SQLite tells no more of a read"},
+    {StoreCall::kRead, StoreFile::kWal, 0, EIO, "SQLite tells no more of a read"},
     {StoreCall::kWrite, StoreFile::kJournal, EINTR, 0, "the write is made again"},
 };
 
