@@ -48,6 +48,7 @@ struct Otherwise {
   int error;  // 0: any
   int caller;
   const char* reason;
+  const char* operation = "";  // whose name begins so
 };
 constexpr Otherwise kOtherwise[] = {
     {StoreCall::kRead, StoreFile::kObject, EINTR, 0, "the read is made again"},
@@ -55,6 +56,9 @@ constexpr Otherwise kOtherwise[] = {
     {StoreCall::kCopyRange, StoreFile::kObject, EINTR, 0, "the copy is made again"},
     {StoreCall::kSync, StoreFile::kJournal, 0, 0,
      "what the journal cannot flush is still in memory, and goes into meta.db at once"},
+    {StoreCall::kWrite, StoreFile::kJournal, 0, 0,
+     "where the journal takes no sync point all of it goes into meta.db at once", "fsync"},
+    {StoreCall::kWrite, StoreFile::kJournal, 0, 0, "as fsync", "fdatasync"},
     {StoreCall::kRead, StoreFile::kDatabase, 0, EIO, "SQLite tells no more of a read"},
     {StoreCall::kRead, StoreFile::kWal, 0, EIO, "SQLite tells no more of a read"},
     {StoreCall::kWrite, StoreFile::kJournal, EINTR, 0, "the write is made again"},
@@ -180,8 +184,11 @@ bool ErrnoMatrix::CheckAnswer(const Operation& operation, const Planned& planned
   int wanted = planned.error;
   for (const Otherwise& otherwise : kOtherwise) {
     if (otherwise.call == CallOf(planned.site) && otherwise.file == FileOf(planned.site) &&
-        (otherwise.error == 0 || otherwise.error == planned.error)) {
+        (otherwise.error == 0 || otherwise.error == planned.error) &&
+        operation.name.starts_with(otherwise.operation)) {
       wanted = otherwise.caller;
+      // One that is true of one operation only may not be true of each of its calls.
+      if (otherwise.operation[0] != '\0' && error == planned.error && error != EINTR) wanted = error;
     }
   }
   if (error == wanted || (error == 0 && operation.quiet)) return true;
