@@ -59,6 +59,11 @@ constexpr Otherwise kOtherwise[] = {
     {StoreCall::kWrite, StoreFile::kJournal, 0, 0,
      "where the journal takes no sync point all of it goes into meta.db at once", "fsync"},
     {StoreCall::kWrite, StoreFile::kJournal, 0, 0, "as fsync", "fdatasync"},
+    {StoreCall::kReflink, StoreFile::kObject, EOPNOTSUPP, 0, "it is copied instead"},
+    {StoreCall::kReflink, StoreFile::kObject, EINVAL, 0, "it is copied instead"},
+    {StoreCall::kReflink, StoreFile::kObject, 0, 0, "it is read without a copy", "read of a shared"},
+    {StoreCall::kTruncate, StoreFile::kObject, 0, 0, "as well", "read of a shared"},
+    {StoreCall::kCreate, StoreFile::kObject, 0, 0, "as well", "read of a shared"},
     {StoreCall::kRead, StoreFile::kDatabase, 0, EIO, "SQLite tells no more of a read"},
     {StoreCall::kRead, StoreFile::kWal, 0, EIO, "SQLite tells no more of a read"},
     {StoreCall::kWrite, StoreFile::kJournal, EINTR, 0, "the write is made again"},
@@ -231,6 +236,11 @@ bool ErrnoMatrix::RunFault(const Operation& operation, const Planned& planned) {
       Complain(fmt::format("tried again the tree is\n{}and should be\n{}", now, after_));
     }
   }
+  attempt.fd.Reset();
+  attempt.other.Reset();
+  // From here on it would answer every fsync with that.
+  const bool broken = hit && CallOf(planned.site) == StoreCall::kSync && planned.error == EIO;
+  if (broken && !Restart("after a failed flush")) return false;
   if (DescribeTree(mount_.root() + "/witness") != witness_) return Complain("the witness changed");
   if (watchdog_.Disarm()) return Complain("it hung");
   ++done_;
