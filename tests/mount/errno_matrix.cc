@@ -153,10 +153,14 @@ bool ErrnoMatrix::Prepare(const Operation& operation, Attempt* attempt) {
 }
 
 bool ErrnoMatrix::Restart(const std::string& what) {
-  if (const Status status = mount_.Remount(); !status) {
-    return Complain(what + ": " + status.error().ToString());
+  const auto end = std::chrono::steady_clock::now() + kCaseLimit;
+  Status status = mount_.Remount();
+  // The kernel may still be ending what was closed.
+  while (!status && status.error().code() == EBUSY && std::chrono::steady_clock::now() < end) {
+    Settle();
+    status = mount_.Remount();
   }
-  return true;
+  return status ? true : Complain(what + ": " + status.error().ToString());
 }
 
 // What the fault-free run met since `before`, times the errnos of each.

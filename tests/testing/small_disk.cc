@@ -122,6 +122,10 @@ Status SmallDisk::RestartDisk() const {
   return Command({"mount", "-o", options_, directory_ + "/image", disk_});
 }
 
+Status SmallDisk::LiftQuota() const {
+  return Command({"btrfs", "qgroup", "limit", "none", store()});
+}
+
 Status SmallDisk::TriggerError() const {
   struct stat info{};
   if (::stat(disk_.c_str(), &info) != 0) return FailErrno("stat " + disk_);

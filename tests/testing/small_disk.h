@@ -38,6 +38,8 @@ class SmallDisk {
   // a power cut. The px daemon must be gone before RestartDisk.
   void StopDisk() const;
   Status RestartDisk() const;
+  // btrfs-quota only.
+  Status LiftQuota() const;
   // ext4 only: as if its metadata were found broken. It turns read-only by itself, until RestartDisk.
   Status TriggerError() const;
   struct statvfs Space() const;
