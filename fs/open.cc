@@ -194,8 +194,11 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
   uint64_t before = 0;
   do {
     before = exchanges_;
-    PX_ASSIGN(UniqueFd fd,
-              objects_->OpenObject(object, own && !options_.read_only ? O_RDWR : O_RDONLY));
+    const bool writable = own && !options_.read_only;
+    auto opened = objects_->OpenObject(object, writable ? O_RDWR : O_RDONLY);
+    // A filesystem that turned read-only by itself can still be read.
+    if (!opened && opened.error().code() == EROFS) opened = objects_->OpenObject(object, O_RDONLY);
+    PX_ASSIGN(UniqueFd fd, std::move(opened));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;
