@@ -123,8 +123,7 @@ Result<struct stat> Filesystem::LiveAttr(NodeKey node, const cow::InodeItem& ite
   return attr;
 }
 
-Status Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item,
-                             struct stat* attr) {
+Status Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) {
   const ReaderLock lock(open.io);
   if (!open.live) return {};
   struct stat backing{};

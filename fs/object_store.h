@@ -52,9 +52,9 @@ class ObjectStore {
   Result<UniqueFd> TempFile() const;
   // Makes `temp` (of TempFile) the file of an id that the calling transaction has just got.
   Status Adopt(int temp, cow::ObjectId id) PX_EXCLUDES(mutex_);
-  // Swaps the files of two objects, atomically; nothing has changed if it fails. The caller makes the
-  // names durable (Unsynced::SyncNames) before it lets one of the files change: what it is written
-  // with must not be found under the other's id after a power cut.
+  // Swaps the files of two objects, atomically; nothing has changed if it fails. The caller makes
+  // the names durable (Unsynced::SyncNames) before it lets one of the files change: what it is
+  // written with must not be found under the other's id after a power cut.
   Status Exchange(cow::ObjectId a, cow::ObjectId b) const;
   // ENOENT is success: a crash may come between the removal and its record.
   Status Remove(cow::ObjectId id) const;

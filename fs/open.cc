@@ -79,8 +79,8 @@ Status Filesystem::WithEntry(NodeKey node, const std::function<Status(OpenInode&
 
 Status Filesystem::CountOpen(OpenInode& open, int flags) {
   const bool writer = (flags & O_ACCMODE) != O_RDONLY;
-  // An O_RDONLY open that truncated or created leaves no writer to end what it began. Where it cannot
-  // be ended now its release does it.
+  // An O_RDONLY open that truncated or created leaves no writer to end what it began. Where it
+  // cannot be ended now its release does it.
   if (!writer && open.writers == 0 && !open.orphan) {
     if (const Status written = WriteBack(open, /*end_live=*/true); !written) {
       LogWarn("writing back inode {:x}: {}", open.node.ToFuse(), written.error().ToString());
@@ -91,8 +91,8 @@ Status Filesystem::CountOpen(OpenInode& open, int flags) {
   return {};
 }
 
-Result<Opened> Filesystem::OpenNew(NodeKey node, LiveStart start, UniqueFd fd,
-                                   cow::ObjectId object, int flags) {
+Result<Opened> Filesystem::OpenNew(NodeKey node, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                                   int flags) {
   Opened opened;
   PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     if (open.opens == 0) {
@@ -253,8 +253,7 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
   return {};
 }
 
-Result<Filesystem::LiveStart> Filesystem::PrepareLive(NodeKey node, int fd,
-                                                      cow::ObjectId object) {
+Result<Filesystem::LiveStart> Filesystem::PrepareLive(NodeKey node, int fd, cow::ObjectId object) {
   struct stat backing{};
   if (::fstat(fd, &backing) != 0) return FailErrno("stat of an object");
   const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);

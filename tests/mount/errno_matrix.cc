@@ -1,13 +1,13 @@
-// errno_matrix: each kind of operation, for each call that the daemon makes on its store meanwhile, and
-// each errno that such a call can give: what the caller gets, and that nothing is harmed.
+// errno_matrix: each kind of operation, for each call that the daemon makes on its store meanwhile,
+// and each errno that such a call can give: what the caller gets, and that nothing is harmed.
 //
-//   errno_matrix --mode=passthrough [--only=WORDS] [--stride=N] [--verbose]
+//   errno_matrix --mode=passthrough [--only=WORDS] [--stride=N [--offset=N]] [--verbose]
 //
 // Of each operation it runs first one without a fault, to count the calls. With a fault the caller
 // must get that errno, or success where px has another way (kOtherwise says where and why); the
 // operation has been done if it succeeded and has left no trace if it failed; it works when it is
-// tried again; all other files are as they were; after an unmount px-fs fsck finds nothing, and a new
-// mount shows the same tree. --stride=N takes every Nth fault only.
+// tried again; all other files are as they were; after an unmount px-fs fsck finds nothing, and a
+// new mount shows the same tree. --stride=N takes every Nth fault only.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -61,7 +61,8 @@ constexpr Otherwise kOtherwise[] = {
     {StoreCall::kWrite, StoreFile::kJournal, 0, 0, "as fsync", "fdatasync"},
     {StoreCall::kReflink, StoreFile::kObject, EOPNOTSUPP, 0, "it is copied instead"},
     {StoreCall::kReflink, StoreFile::kObject, EINVAL, 0, "it is copied instead"},
-    {StoreCall::kReflink, StoreFile::kObject, 0, 0, "it is read without a copy", "read of a shared"},
+    {StoreCall::kReflink, StoreFile::kObject, 0, 0, "it is read without a copy",
+     "read of a shared"},
     {StoreCall::kTruncate, StoreFile::kObject, 0, 0, "as well", "read of a shared"},
     {StoreCall::kCreate, StoreFile::kObject, 0, 0, "as well", "read of a shared"},
     {StoreCall::kRead, StoreFile::kDatabase, 0, EIO, "SQLite tells no more of a read"},
@@ -86,7 +87,7 @@ struct Planned {
 struct Options {
   const MountMode* mode = nullptr;
   std::string only;
-  size_t stride = 1;
+  size_t stride = 1, offset = 0;
   bool verbose = false;
 };
 
@@ -180,7 +181,8 @@ std::vector<Planned> ErrnoMatrix::Plan(const Operation& operation,
           const bool hidden = operation.partial || CallOf(site) == StoreCall::kRead;
           if (!lasting && hidden) continue;
           if (lasting && error == EINTR) continue;  // for ever would be for ever
-          if (planned_++ % options_.stride == 0) plan.push_back({site, call, error, lasting});
+          if (planned_++ % options_.stride == options_.offset)
+            plan.push_back({site, call, error, lasting});
         }
       }
     }
@@ -197,7 +199,8 @@ bool ErrnoMatrix::CheckAnswer(const Operation& operation, const Planned& planned
         operation.name.starts_with(otherwise.operation)) {
       wanted = otherwise.caller;
       // One that is true of one operation only may not be true of each of its calls.
-      if (otherwise.operation[0] != '\0' && error == planned.error && error != EINTR) wanted = error;
+      if (otherwise.operation[0] != '\0' && error == planned.error && error != EINTR)
+        wanted = error;
     }
   }
   if (error == wanted || (error == 0 && operation.quiet)) return true;
@@ -343,6 +346,8 @@ int Main(int argc, char** argv) {
       options.only = value;
     } else if (argument.starts_with("--stride=")) {
       options.stride = std::max<size_t>(1, std::strtoul(value.c_str(), nullptr, 10));
+    } else if (argument.starts_with("--offset=")) {
+      options.offset = std::strtoul(value.c_str(), nullptr, 10);
     } else if (argument == "--verbose") {
       options.verbose = true;
     } else {
@@ -350,9 +355,10 @@ int Main(int argc, char** argv) {
       break;
     }
   }
-  if (options.mode == nullptr || !options.mode->px) {
+  if (options.mode == nullptr || !options.mode->px || options.offset >= options.stride) {
     std::fprintf(stderr,
-                 "usage: errno_matrix --mode=MODE [--only=WORDS] [--stride=N] [--verbose]\n");
+                 "usage: errno_matrix --mode=MODE [--only=WORDS] [--stride=N [--offset=N]] "
+                 "[--verbose]\n");
     return 2;
   }
   return RunOnMount(*options.mode, "ErrnoMatrix", [&](MountFixture& mount) {

@@ -23,7 +23,8 @@ int Error(int64_t result) { return result < 0 ? errno : 0; }
 
 std::string Bytes(size_t size, unsigned seed) {
   std::string bytes(size, '\0');
-  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>('a' + (i / 7 + seed + i * seed) % 26);
+  for (size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<char>('a' + (i / 7 + seed + i * seed) % 26);
   return bytes;
 }
 
@@ -53,8 +54,7 @@ int ReadBack(int fd, const std::string& wanted) {
   std::string got(wanted.size() + 1, '\0');
   size_t done = 0;
   for (;;) {
-    const ssize_t n =
-        ::pread(fd, got.data() + done, got.size() - done, static_cast<off_t>(done));
+    const ssize_t n = ::pread(fd, got.data() + done, got.size() - done, static_cast<off_t>(done));
     if (n < 0) return errno;
     if (n == 0) break;
     done += static_cast<size_t>(n);
@@ -123,8 +123,8 @@ void AddNames(std::vector<Operation>* all) {
   all->push_back({"link", MakeVolume, path([](Attempt& at) {
                     return ::link(at.In("v/small").c_str(), at.In("v/new").c_str());
                   })});
-  all->push_back({"unlink", MakeVolume,
-                  path([](Attempt& at) { return ::unlink(at.In("v/large").c_str()); })});
+  all->push_back(
+      {"unlink", MakeVolume, path([](Attempt& at) { return ::unlink(at.In("v/large").c_str()); })});
   all->push_back({"unlink of a shared file", MakeClone,
                   path([](Attempt& at) { return ::unlink(at.In("w/large").c_str()); })});
   all->push_back({"rmdir",
@@ -153,34 +153,32 @@ void AddNames(std::vector<Operation>* all) {
                       return error;
                     }
                     const std::string name = "/proc/self/fd/" + std::to_string(at.fd.get());
-                    return Error(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD,
-                                          at.In("v/new").c_str(), AT_SYMLINK_FOLLOW));
+                    return Error(::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, at.In("v/new").c_str(),
+                                          AT_SYMLINK_FOLLOW));
                   }});
 }
 
 void AddAttributes(std::vector<Operation>* all) {
-  all->push_back({"chmod", MakeVolume, [](Attempt& at) {
-                    return Error(::chmod(at.In("v/small").c_str(), 0600));
-                  }});
-  all->push_back({"utimens of an open file", WithOpen(MakeVolume, "v/small", O_RDWR),
-                  [](Attempt& at) {
-                    const timespec times[2] = {{1'000'000'000, 1}, {1'100'000'000, 2}};
-                    return Error(::futimens(at.fd.get(), times));
-                  }});
+  all->push_back({"chmod", MakeVolume,
+                  [](Attempt& at) { return Error(::chmod(at.In("v/small").c_str(), 0600)); }});
+  all->push_back(
+      {"utimens of an open file", WithOpen(MakeVolume, "v/small", O_RDWR), [](Attempt& at) {
+         const timespec times[2] = {{1'000'000'000, 1}, {1'100'000'000, 2}};
+         return Error(::futimens(at.fd.get(), times));
+       }});
   all->push_back({"setxattr", MakeClone, [](Attempt& at) {
                     const std::string value(3000, 'x');
                     return Error(::setxattr(at.In("w/small").c_str(), "user.note", value.data(),
                                             value.size(), 0));
                   }});
-  all->push_back({"removexattr",
-                  [](Attempt& at) {
-                    const int error = MakeVolume(at);
-                    if (error != 0) return error;
-                    return Error(::setxattr(at.In("v/small").c_str(), "user.note", "1", 1, 0));
-                  },
-                  [](Attempt& at) {
-                    return Error(::removexattr(at.In("v/small").c_str(), "user.note"));
-                  }});
+  all->push_back(
+      {"removexattr",
+       [](Attempt& at) {
+         const int error = MakeVolume(at);
+         if (error != 0) return error;
+         return Error(::setxattr(at.In("v/small").c_str(), "user.note", "1", 1, 0));
+       },
+       [](Attempt& at) { return Error(::removexattr(at.In("v/small").c_str(), "user.note")); }});
   all->push_back({"statfs", MakeVolume, [](Attempt& at) {
                     struct statvfs space{};
                     return Error(::statvfs(at.dir.c_str(), &space));
@@ -189,12 +187,10 @@ void AddAttributes(std::vector<Operation>* all) {
 
 void AddContents(std::vector<Operation>* all) {
   const std::string small = Bytes(kSmall, 1), large = Bytes(kLarge, 2);
-  all->push_back({"open for reading", MakeVolume, [small](Attempt& at) {
-                    return ReadBack(at.In("v/small"), small);
-                  }});
-  all->push_back({"read of a shared file", MakeClone, [large](Attempt& at) {
-                    return ReadBack(at.In("w/large"), large);
-                  }});
+  all->push_back({"open for reading", MakeVolume,
+                  [small](Attempt& at) { return ReadBack(at.In("v/small"), small); }});
+  all->push_back({"read of a shared file", MakeClone,
+                  [large](Attempt& at) { return ReadBack(at.In("w/large"), large); }});
   all->push_back({"open for writing", MakeVolume, Opens("v/large", O_RDWR)});
   all->push_back({"open of a shared small file for writing", MakeClone, Opens("w/small", O_RDWR)});
   all->push_back({"open of a shared large file for writing", MakeClone, Opens("w/large", O_RDWR)});
@@ -209,10 +205,9 @@ void AddContents(std::vector<Operation>* all) {
   all->push_back({"O_TRUNC of a checkpoint", MakeVolume, Opens("v/large", O_WRONLY | O_TRUNC)});
   all->push_back(
       {"O_TRUNC of a shared checkpoint", MakeClone, Opens("w/large", O_WRONLY | O_TRUNC)});
-  all->push_back({"O_TRUNC while it is read", WithOpen(MakeVolume, "v/large", O_RDONLY),
-                  [](Attempt& at) {
-                    return OpenInto(&at.other, at.In("v/large"), O_WRONLY | O_TRUNC);
-                  }});
+  all->push_back(
+      {"O_TRUNC while it is read", WithOpen(MakeVolume, "v/large", O_RDONLY),
+       [](Attempt& at) { return OpenInto(&at.other, at.In("v/large"), O_WRONLY | O_TRUNC); }});
   all->push_back({"write", WithOpen(MakeVolume, "v/small", O_RDWR),
                   [](Attempt& at) { return WriteAt(at.fd.get(), Bytes(300'000, 5), 10'000); },
                   /*partial=*/true});
@@ -273,8 +268,8 @@ void AddSizes(std::vector<Operation>* all) {
                   [](Attempt& at) {
                     off_t in = 0, out = 0;
                     while (in < static_cast<off_t>(kLarge)) {
-                      const ssize_t copied = ::copy_file_range(
-                          at.fd.get(), &in, at.other.get(), &out, kLarge, 0);
+                      const ssize_t copied =
+                          ::copy_file_range(at.fd.get(), &in, at.other.get(), &out, kLarge, 0);
                       if (copied < 0) return errno;
                       if (copied == 0) return EBADMSG;
                     }
@@ -299,10 +294,9 @@ void AddSizes(std::vector<Operation>* all) {
 }
 
 void AddVolumes(std::vector<Operation>* all) {
+  all->push_back({"volume", MakeVolume, [](Attempt& at) { return CreateVolume(at.In("new")); }});
   all->push_back(
-      {"volume", MakeVolume, [](Attempt& at) { return CreateVolume(at.In("new")); }});
-  all->push_back({"clone", MakeVolume,
-                  [](Attempt& at) { return CloneVolume(at.In("v"), at.In("new")); }});
+      {"clone", MakeVolume, [](Attempt& at) { return CloneVolume(at.In("v"), at.In("new")); }});
   all->push_back({"clone with a file open for writing",
                   [](Attempt& at) {
                     int error = MakeVolume(at);
@@ -310,8 +304,8 @@ void AddVolumes(std::vector<Operation>* all) {
                     return error != 0 ? error : WriteAt(at.fd.get(), "xyz", 700'000);
                   },
                   [](Attempt& at) { return CloneVolume(at.In("v"), at.In("new")); }});
-  all->push_back({"snapshot", MakeVolume,
-                  [](Attempt& at) { return SnapshotVolume(at.In("v"), "s"); }});
+  all->push_back(
+      {"snapshot", MakeVolume, [](Attempt& at) { return SnapshotVolume(at.In("v"), "s"); }});
   all->push_back({"drop of a snapshot",
                   [](Attempt& at) {
                     const int error = MakeVolume(at);

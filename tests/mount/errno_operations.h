@@ -1,5 +1,5 @@
-// The operations of the errno matrix (errno_matrix.cc): what is done on a mount while one call of the
-// daemon on its store fails.
+// The operations of the errno matrix (errno_matrix.cc): what is done on a mount while one call of
+// the daemon on its store fails.
 #pragma once
 
 #include <functional>
@@ -28,8 +28,8 @@ struct Operation {
   bool partial = false;
   // The daemon is started afresh before `act`, so that it has nothing in memory.
   bool cold = false;
-  // A fault behind the change proper, or in what is done again by itself, need not reach the caller;
-  // and where it does the change may have been made.
+  // A fault behind the change proper, or in what is done again by itself, need not reach the
+  // caller; and where it does the change may have been made.
   bool quiet = false;
 };
 

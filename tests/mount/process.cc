@@ -158,8 +158,8 @@ std::vector<pid_t> ProcessesNaming(const std::string& text) {
     const pid_t pid = std::atoi(entry->d_name);
     if (pid <= 0 || pid == ::getpid()) continue;
     // One that ends meanwhile cannot be read, which a stream's iterators throw on.
-    const UniqueFd file(::open(("/proc/" + std::string(entry->d_name) + "/cmdline").c_str(),
-                               O_RDONLY | O_CLOEXEC));
+    const UniqueFd file(
+        ::open(("/proc/" + std::string(entry->d_name) + "/cmdline").c_str(), O_RDONLY | O_CLOEXEC));
     std::string command;
     char buffer[4096];
     for (ssize_t n = 0; file && (n = ::read(file.get(), buffer, sizeof buffer)) > 0;) {

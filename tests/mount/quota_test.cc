@@ -1,5 +1,5 @@
-// A store over its quota, and one whose filesystem turns read-only while it is mounted. Needs root and
-// loop devices.
+// A store over its quota, and one whose filesystem turns read-only while it is mounted. Needs root
+// and loop devices.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>

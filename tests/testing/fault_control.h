@@ -1,8 +1,8 @@
-// FaultControl: the memory through which a test tells the fault shim (fault_shim.cc) inside px-fs which
-// of the calls on the store's files fails, or at which the process is killed.
+// FaultControl: the memory through which a test tells the fault shim (fault_shim.cc) inside px-fs
+// which of the calls on the store's files fails, or at which the process is killed.
 //
-// A *site* is what a call does, to which of the store's files, from which threads: "write meta.log by
-// requests". The shim counts every call of every site, whether or not anything is armed. Only
+// A *site* is what a call does, to which of the store's files, from which threads: "write meta.log
+// by requests". The shim counts every call of every site, whether or not anything is armed. Only
 // lock-free atomics, so that two processes can share it.
 #pragma once
 

@@ -14,11 +14,11 @@ namespace px::testing {
 
 std::string SiteName(uint32_t site) {
   static constexpr const char* kCalls[kStoreCalls] = {
-      "open",   "create", "read",  "write", "truncate", "allocate",   "sync", "rename", "link",
-      "unlink", "mkdir",  "stat",  "clone", "copy",     "map",        "space", "seek",  "times",
-      "dup"};
-  static constexpr const char* kFiles[kStoreFiles] = {"an object",   "an object dir", "meta.log",
-                                                      "meta.db",     "meta.db-wal",   "meta.db-shm",
+      "open",   "create", "read",   "write", "truncate", "allocate", "sync",
+      "rename", "link",   "unlink", "mkdir", "stat",     "clone",    "copy",
+      "map",    "space",  "seek",   "times", "dup"};
+  static constexpr const char* kFiles[kStoreFiles] = {"an object",  "an object dir", "meta.log",
+                                                      "meta.db",    "meta.db-wal",   "meta.db-shm",
                                                       "open.slots", "another file"};
   if (site == kAnySite) return "any call";
   if (site == kAnyChange) return "any change";
@@ -84,11 +84,10 @@ Result<std::unique_ptr<FaultInjector>> FaultInjector::Create(const std::string& 
   const std::string real =
       std::filesystem::canonical(place.parent_path(), error) / place.filename();
   if (error) return Fail(error.value(), store);
-  return std::unique_ptr<FaultInjector>(
-      new FaultInjector(new (memory) FaultControl(),
-                        {std::string("LD_PRELOAD=") + PX_FAULT_SHIM,
-                         std::string(kFaultControlVariable) + "=" + path,
-                         std::string(kFaultStoreVariable) + "=" + real}));
+  return std::unique_ptr<FaultInjector>(new FaultInjector(
+      new (memory) FaultControl(),
+      {std::string("LD_PRELOAD=") + PX_FAULT_SHIM, std::string(kFaultControlVariable) + "=" + path,
+       std::string(kFaultStoreVariable) + "=" + real}));
 #endif
 }
 

@@ -1,5 +1,5 @@
-// FaultInjector: the test's end of the fault shim (fault_control.h): the memory both share, and what
-// px-fs must find in its environment to be loaded with the shim.
+// FaultInjector: the test's end of the fault shim (fault_control.h): the memory both share, and
+// what px-fs must find in its environment to be loaded with the shim.
 #pragma once
 
 #include <memory>
@@ -22,8 +22,8 @@ class FaultInjector {
  public:
   using Counts = std::vector<uint64_t>;  // by site
 
-  // `scratch`: a directory for the shared memory's file; `store`: the store that px-fs will open. Its
-  // parent must exist.
+  // `scratch`: a directory for the shared memory's file; `store`: the store that px-fs will open.
+  // Its parent must exist.
   static Result<std::unique_ptr<FaultInjector>> Create(const std::string& scratch,
                                                        const std::string& store);
   ~FaultInjector();

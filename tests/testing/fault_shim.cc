@@ -1,5 +1,6 @@
-// Loaded into px-fs by LD_PRELOAD, in tests only: stands between it (SQLite and libfuse included) and
-// libc for the calls that read or change the store. See fault_control.h for what it can be told.
+// Loaded into px-fs by LD_PRELOAD, in tests only: stands between it (SQLite and libfuse included)
+// and libc for the calls that read or change the store. See fault_control.h for what it can be
+// told.
 //
 // A descriptor is looked up in /proc at each call: no table of its own can go out of step that way.
 #include <dlfcn.h>
@@ -46,8 +47,7 @@ __attribute__((constructor)) void Start() {
   store_size = std::strlen(store);
   const int fd = static_cast<int>(::syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC));
   if (fd < 0) return;
-  void* memory =
-      ::mmap(nullptr, sizeof(FaultControl), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* memory = ::mmap(nullptr, sizeof(FaultControl), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   ::syscall(SYS_close, fd);
   if (memory != MAP_FAILED) control = static_cast<FaultControl*>(memory);
 }
@@ -336,8 +336,7 @@ int rename(const char* from, const char* to) noexcept {
   const bool ours = FileAt(AT_FDCWD, to, &file);
   return Around(ours, StoreCall::kRename, file, [&] { return next(from, to); });
 }
-int renameat2(int from_dir, const char* from, int to_dir, const char* to,
-              unsigned flags) noexcept {
+int renameat2(int from_dir, const char* from, int to_dir, const char* to, unsigned flags) noexcept {
   NEXT(renameat2);
   StoreFile file{};
   const bool ours = FileAt(to_dir, to, &file);

@@ -66,8 +66,8 @@ Result<std::unique_ptr<SmallDisk>> SmallDisk::Create(const std::string& type, ui
     // As quota of a subvolume, since not every kernel has that of ext4 and XFS.
     PX_TRY(Command({"btrfs", "quota", "enable", disk->disk_}));
     PX_TRY(Command({"btrfs", "subvolume", "create", disk->store()}));
-    PX_TRY(Command({"btrfs", "qgroup", "limit", std::to_string(megabytes / 3) + "M",
-                    disk->store()}));
+    PX_TRY(
+        Command({"btrfs", "qgroup", "limit", std::to_string(megabytes / 3) + "M", disk->store()}));
   }
   return disk;
 }

@@ -18,8 +18,9 @@ namespace px::testing {
 
 class SmallDisk {
  public:
-  // `type`: "ext4", "xfs", "few-inodes": ext4 with about 2000 of them, or "btrfs-quota": btrfs where
-  // the store may have a third of the disk. EOPNOTSUPP with the reason if this machine cannot.
+  // `type`: "ext4", "xfs", "few-inodes": ext4 with about 2000 of them, or "btrfs-quota": btrfs
+  // where the store may have a third of the disk. EOPNOTSUPP with the reason if this machine
+  // cannot.
   static Result<std::unique_ptr<SmallDisk>> Create(const std::string& type, uint64_t megabytes);
   ~SmallDisk();
   SmallDisk(const SmallDisk&) = delete;
@@ -40,7 +41,8 @@ class SmallDisk {
   Status RestartDisk() const;
   // btrfs-quota only.
   Status LiftQuota() const;
-  // ext4 only: as if its metadata were found broken. It turns read-only by itself, until RestartDisk.
+  // ext4 only: as if its metadata were found broken. It turns read-only by itself, until
+  // RestartDisk.
   Status TriggerError() const;
   struct statvfs Space() const;
   uint64_t FreeBytes() const;

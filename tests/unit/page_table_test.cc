@@ -149,8 +149,9 @@ TEST_F(PageTableTest, AFailedCommitChangesNothing) {
   // The last thing that a batch writes is refused.
   const auto database = Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000, "unix-excl");
   ASSERT_TRUE(database);
-  ASSERT_TRUE(database->Execute("CREATE TRIGGER refuse BEFORE INSERT ON counter WHEN NEW.value = 2 "
-                                "BEGIN SELECT RAISE(ABORT, 'refused'); END"));
+  ASSERT_TRUE(
+      database->Execute("CREATE TRIGGER refuse BEFORE INSERT ON counter WHEN NEW.value = 2 "
+                        "BEGIN SELECT RAISE(ABORT, 'refused'); END"));
   PageBatch batch;
   batch.queued = {{1, ReclaimRow::Kind::kObject, 7}};
   const Page page = Filled('x');
