@@ -298,6 +298,8 @@ int Main(int argc, char** argv) {
   mount_command->add_option("-o", option_lists, "Options, separated by commas")->take_all();
   mount_command->add_flag("--foreground,-f", mount.foreground, "Serve in this process");
   mount_command->add_option("--ready-fd", mount.ready_fd)->group("");
+  mount_command->add_option("--link-fd", mount.link_fd)->group("");
+  mount_command->add_flag("--quiet", mount.quiet)->group("");
   mount_command->add_option("mountpoint", mount.mountpoint, "An existing directory")->required();
   mount_command->callback([&] {
     for (const std::string& list : option_lists) {
@@ -305,7 +307,8 @@ int Main(int argc, char** argv) {
         if (!word.empty()) mount.options.push_back(word);
       }
     }
-    result = Finish(Mount(mount), "mount");
+    const auto code = Mount(mount);
+    result = code ? *code : Finish(Forward(code.error()), "mount");
   });
 
   std::string path, other, name;
@@ -313,6 +316,11 @@ int Main(int argc, char** argv) {
   CLI::App* umount = app.add_subcommand("umount", "Unmount, and wait until the daemon is gone");
   umount->add_option("mountpoint", path)->required();
   umount->callback([&] { result = Finish(Unmount(path), "umount"); });
+
+  CLI::App* restart = app.add_subcommand(
+      "restart", "Replace the daemon by that of the installed px-fs; jobs go on");
+  restart->add_option("mountpoint", path)->required();
+  restart->callback([&] { result = Finish(Restart(path), "restart"); });
 
   CLI::App* create = app.add_subcommand("create", "Make a new, empty volume");
   create->add_option("path", path)->required();
