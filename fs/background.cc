@@ -88,10 +88,14 @@ Filesystem::~Filesystem() {
   // The kernel sends no releases at an unmount by force: end here what is still open.
   for (const auto& open : table_.All()) {
     const MutexLock lock(open->mutex);
-    if (const Status written = WriteBack(*open, !open->orphan); !written) {
+    // Who has it open in passthrough may go on writing: its slot stays, and the next mount reads
+    // the true size back.
+    const bool goes_on = open->writers > 0 && open->passthrough;
+    if (const Status written = WriteBack(*open, !open->orphan && !goes_on); !written) {
       LogError("writing back inode {:x}: {}", open->node.ToFuse(), written.error().ToString());
     }
     open->backing_id = 0;  // the session is gone, and its backing files with it
+    if (goes_on) open->slot.reset();
     if (!open->gone) Close(*open);
   }
   if (const Status synced = store_->Sync(); !synced) {

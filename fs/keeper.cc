@@ -1,6 +1,7 @@
 #include "fs/keeper.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -10,14 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "fs/keeper_link.h"
+#include "fs/keeper_state.h"
 
 extern char** environ;
 
@@ -33,7 +33,6 @@ constexpr auto kFirstDelay = milliseconds(100);  // after the second failure, th
 constexpr auto kMaxDelay = milliseconds(5000);
 constexpr int kMaxFailures = 8;                      // that follow each other
 constexpr auto kSettled = std::chrono::seconds(60);  // served so long: earlier failures are over
-constexpr int kStateSize = 256;                      // of STORE/keeper, always
 constexpr auto kRestartLimit = std::chrono::seconds(30);
 
 UniqueFd Above(int fd) {
@@ -62,7 +61,7 @@ class Keeper {
   // Waits before the next start. False: none is wanted, or it fails too often.
   bool Pause();
   int End(int exit_code);
-  void Report(const char* state) const;
+  void Report(const std::string& state) const;
 
   const KeeperRequest& request_;
   std::vector<char*> argv_;
@@ -169,9 +168,9 @@ void Keeper::ReadLink() {
     held_ = message;
   } else if (message.type == KeeperMessage::kReady) {
     ready_ = true;
-    if (!ready_told_ && request_.ready_fd >= 0) ::close(request_.ready_fd);
+    Report(kServing);
+    if (!ready_told_ && request_.ready_fd >= 0) ::close(request_.ready_fd);  // `mount` waits for it
     ready_told_ = true;
-    Report("serving");
   }
 }
 
@@ -210,7 +209,8 @@ bool Keeper::Pause() {
   if (++failures_ >= kMaxFailures) return false;
   milliseconds delay{0};
   for (int i = 1; i < failures_; ++i) delay = std::min(kMaxDelay, std::max(kFirstDelay, delay * 2));
-  Report("waiting before the next start");
+  Report(fmt::format("{}: the daemon failed {} times in a row, the next one starts in {} ms",
+                     kWaiting, failures_, delay.count()));
   const auto end = Clock::now() + delay;
   while (!ending_ && !restart_) {
     const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now()).count();
@@ -245,7 +245,7 @@ Result<int> Keeper::Run() {
         "the daemon of {} failed {} times in a row: giving up. Everything that was open there gets "
         "ENOTCONN now. See the lines above, then: px-fs umount {}, and mount it again",
         request_.mountpoint, failures_, request_.mountpoint);
-    Report("gave up");
+    Report(fmt::format("{}: the daemon failed {} times in a row", kGaveUp, failures_));
     return 1;
   }
 }
@@ -253,7 +253,7 @@ Result<int> Keeper::Run() {
 int Keeper::End(int exit_code) {
   pollfd connection{fuse_.get(), 0, 0};
   const bool gone = ::poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR) != 0;
-  Report("ended");
+  Report(kEnded);
   fuse_.Reset();  // first, or the unmount would wait for answers
   if (!gone) {
     if (const Status detached = DetachMount(request_.mountpoint); !detached) {
@@ -264,16 +264,17 @@ int Keeper::End(int exit_code) {
 }
 
 // Whoever reads it sees all of the old text or all of the new one.
-void Keeper::Report(const char* state) const {
-  char text[kStateSize + 1];
-  const int size =
-      std::snprintf(text, sizeof text,
-                    "keeper %d\ndaemon %d\nrestarts %llu\ncrashes %llu\nlast_signal "
-                    "%d\nstate %s\n",
-                    ::getpid(), daemon_, static_cast<unsigned long long>(held_.restarts),
-                    static_cast<unsigned long long>(held_.crashes), held_.last_signal, state);
-  std::fill(text + size, text + kStateSize, '\n');
-  if (!state_ || ::pwrite(state_.get(), text, kStateSize, 0) != kStateSize) {
+void Keeper::Report(const std::string& state) const {
+  const std::string text = KeeperState{
+      .keeper = ::getpid(),
+      .daemon = daemon_,
+      .restarts = held_.restarts,
+      .crashes = held_.crashes,
+      .last_signal = held_.last_signal,
+      .state = state,
+      .store = {}}.ToText();
+  if (!state_ ||
+      ::pwrite(state_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     LogDebug("the keeper's state was not written");
   }
 }

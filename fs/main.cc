@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "fs/control_client.h"
 #include "fs/fsck.h"
+#include "fs/keeper_state.h"
 #include "fs/mount_command.h"
 #include "fs/receive.h"
 #include "fs/send.h"
@@ -44,6 +45,10 @@ int ExitCodeOf(int error) {
 // What to do next, by error; empty where the message says it all.
 std::string HintFor(int error, const std::string& command) {
   if (error == ENOTTY) return "mount a store first: px-fs mount --store DIR MOUNTPOINT";
+  if (error == ENOTCONN) return "px-fs umount MOUNTPOINT, then mount it again";
+  if (error == EOPNOTSUPP && command == "restart") {
+    return "px-fs umount MOUNTPOINT, then mount it again";
+  }
   if (error == EXDEV) return "volumes do not nest: name a target outside every volume";
   if (error == EEXIST) return "choose another name, or remove what is there first";
   if (error == EBUSY && command == "umount") return "see who uses it: fuser -vm MOUNTPOINT";
@@ -175,9 +180,27 @@ Status PrintVersions(const std::string& file, bool json) {
   return {};
 }
 
-Status PrintStatus(const std::string& path, bool json) {
+// What the keeper says, where no daemon would answer.
+Result<Json> StatusOf(const std::string& path) {
+  const auto kept = ReadKeeperState(path);
+  if (kept && kept->Is(kGaveUp)) {
+    return Fail(ENOTCONN, fmt::format("{} ({}; see {}/px-fs.log)", path, kept->state, kept->store));
+  }
+  if (kept && kept->Is(kWaiting)) {
+    return Json{{"state", kept->state},
+                {"keeper_pid", kept->keeper},
+                {"restarts", kept->restarts},
+                {"crashes", kept->crashes},
+                {"last_signal", kept->last_signal}};
+  }
   PX_ASSIGN(const std::string text, ControlStatus(path));
-  const Json status = Json::parse(text, nullptr, false);
+  Json status = Json::parse(text, nullptr, false);
+  status["state"] = kServing;
+  return status;
+}
+
+Status PrintStatus(const std::string& path, bool json) {
+  PX_ASSIGN(const Json status, StatusOf(path));
   if (json) {
     fmt::print("{}\n", status.dump(2));
     return {};

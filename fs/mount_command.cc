@@ -22,6 +22,7 @@
 #include "fs/fuse_session.h"
 #include "fs/keeper.h"
 #include "fs/keeper_link.h"
+#include "fs/keeper_state.h"
 #include "fs/store_dir.h"
 
 extern char** environ;
@@ -343,6 +344,13 @@ Status Restart(const std::string& mountpoint) {
 }
 
 Status Unmount(const std::string& mountpoint) {
+  if (const auto kept = ReadKeeperState(mountpoint); kept && kept->Is(kWaiting)) {
+    // Nobody would answer.
+    const UniqueFd keeper = OpenProcess(kept->keeper);
+    PX_TRY(RemoveMount(mountpoint));
+    WaitForEnd(keeper);
+    return {};
+  }
   const auto status = ControlStatus(mountpoint);
   if (!status) {
     if (status.error().code() == ENOTTY) return Fail(EINVAL, mountpoint + " is not a px mount");

@@ -64,6 +64,13 @@ add_executable(clone_mount_test
 target_link_libraries(clone_mount_test PRIVATE px_mount_main px_fs)
 px_mount_test(clone_mount_test passthrough cached user xfs)
 
+add_executable(keeper_test
+  mount/keeper_test.cc
+  mount/volume_fixture.cc
+)
+target_link_libraries(keeper_test PRIVATE px_mount_main px_fs)
+px_mount_test(keeper_test passthrough cached user xfs)
+
 add_executable(diff_fuzz
   fuzz/diff_fuzz.cc
   fuzz/worker.cc
