@@ -38,7 +38,7 @@ class OpenSlots {
   // Open when this returned.
   Result<uint32_t> Set(const Entry& entry) PX_EXCLUDES(mutex_);
   void Clear(uint32_t slot) PX_EXCLUDES(mutex_);
-  // Clears what an earlier process left, once it is in the tree. Before the first Set only.
+  // Clears what an earlier process left, once it is in the tree, or has slots of its own.
   void ForgetLeftOver() PX_EXCLUDES(mutex_);
 
  private:
@@ -65,8 +65,8 @@ class OpenSlots {
   const UniqueFd fd_;
   Mutex mutex_;
   size_t chunks_ PX_GUARDED_BY(mutex_) = 0;
-  std::vector<uint32_t> used_ PX_GUARDED_BY(mutex_);  // by an earlier process
   std::vector<uint32_t> free_ PX_GUARDED_BY(mutex_);
+  std::vector<uint32_t> left_over_ PX_GUARDED_BY(mutex_);
 };
 
 }  // namespace px::fs
