@@ -107,12 +107,15 @@ bool Filesystem::StillMapped(NodeKey node) {
     asked = found->second;
   }
   if (IsOpenForWriting(node, asked.object)) return true;
+  // Before the mutex, which is innermost, as the table's is. One that is opened from here on is
+  // noted at its release.
+  const bool open = table_.Find(node) != nullptr;
   const MutexLock lock(mapped_mutex_);
   const auto found = maybe_mapped_.find(node.ToFuse());
   // It may have been opened and mapped since the question was asked. One that is open still is
   // noted at its next release.
   if (found == maybe_mapped_.end() || found->second.note != asked.note) return false;
-  if (table_.Find(node) == nullptr) EraseMaybeMapped(found);
+  if (!open) EraseMaybeMapped(found);
   return false;
 }
 

@@ -324,7 +324,10 @@ Status Filesystem::UndoExchange(const LiveInode& noted, const cow::InodeItem& it
     PX_ASSIGN(const UniqueFd fd, objects_->OpenObject(object, O_RDONLY));
     struct stat info{};
     if (::fstat(fd.get(), &info) != 0) return FailErrno("stat of an object");
-    if (info.st_ino != noted.file) PX_TRY(objects_->Exchange(object, next));
+    if (info.st_ino != noted.file) {
+      PX_TRY(objects_->Exchange(object, next));
+      PX_TRY(objects_->unsynced()->SyncNames());
+    }
   }
   objects_->RemoveName(next);
   return {};

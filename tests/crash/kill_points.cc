@@ -401,6 +401,7 @@ int Main(int argc, char** argv) {
       return 1;
     }
     mount.set_environment((*faults)->environment());
+    mount.set_keeper(false);
     return KillPoints(options, mount, **faults).Run() ? 0 : 1;
   });
 }

@@ -368,6 +368,7 @@ int Main(int argc, char** argv) {
       return 1;
     }
     mount.set_environment((*faults)->environment());
+    mount.set_keeper(false);
     if (const Status status = mount.Remount(); !status) {
       std::fprintf(stderr, "errno_matrix: %s\n", status.error().ToString().c_str());
       return 1;

@@ -66,7 +66,10 @@ bool InBackground() {
   if (known < 0) {
     char name[16] = "";
     ::prctl(PR_GET_NAME, name);
-    const bool named = std::strncmp(name, "px-", 3) == 0 && std::strcmp(name, "px-fs") != 0;
+    bool named = false;
+    for (const char* own : {"px-background", "px-settle", "px-journal"}) {
+      named = named || std::strcmp(name, own) == 0;
+    }
     // A thread is named in its first lines, before it touches the store.
     known = named ? 1 : 0;
   }

@@ -177,6 +177,7 @@ Status MountFixture::Mount() {
   argv.insert(argv.end(), environment_.begin(), environment_.end());
   argv.insert(argv.end(), {PxFsProgram(), "mount", "--store", store_, "--foreground"});
   if (!mode_.options.empty()) argv.insert(argv.end(), {"-o", std::string(mode_.options)});
+  if (!keeper_) argv.insert(argv.end(), {"-o", "nokeeper"});
   argv.push_back(root_);
   PX_ASSIGN(daemon_, Background::Start(argv, log_));
   const auto deadline = steady_clock::now() + kMountTimeout;

@@ -57,6 +57,8 @@ class MountFixture {
 
   // NAME=VALUE words that px-fs gets in its environment from the next Mount on.
   void set_environment(std::vector<std::string> words) { environment_ = std::move(words); }
+  // Whether a keeper starts another daemon where one dies, from the next Mount on.
+  void set_keeper(bool keeper) { keeper_ = keeper; }
 
   // No-ops on a plain directory. Unmount fails with EBUSY while something in the mount is open.
   Status Mount();
@@ -91,6 +93,7 @@ class MountFixture {
   std::string log_;
   std::string xfs_;  // where the loop image is mounted, if it is
   std::vector<std::string> environment_;
+  bool keeper_ = true;
   Background daemon_;
 };
 
