@@ -168,7 +168,8 @@ class Filesystem {
   Result<Created> Create(NodeKey parent, std::string_view name, mode_t mode, int flags,
                          const Caller& caller);
   Result<Created> TmpFile(NodeKey parent, mode_t mode, int flags, const Caller& caller);
-  void Release(NodeKey node, int flags, uint64_t handle);
+  // `handle` is that of Opened; nothing looks at it where no daemon will take over.
+  void Release(NodeKey node, int flags, uint64_t handle = 0);
   // A descriptor is being closed; `killed` if by a process that a signal is ending.
   void Flush(NodeKey node, bool killed);
   Result<size_t> Read(NodeKey node, std::span<char> buffer, off_t offset);

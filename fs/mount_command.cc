@@ -143,7 +143,8 @@ Status Serve(const MountRequest& request, KeeperLink* keeper, const std::functio
   PX_ASSIGN(Filesystem::Parts parts, store.OpenParts());
   UniqueFd state;
   if (keeper != nullptr) {
-    PX_TRY(store.OpenLive(take_over, &parts));
+    parts.take_over = take_over;
+    PX_ASSIGN(parts.live, LiveTable::Open(keeper->TakeLive(), take_over, &parts.live_cells));
     PX_ASSIGN(state, store.OpenKeeperState());
   }
   SystemClock clock;

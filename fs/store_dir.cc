@@ -32,7 +32,7 @@ std::string ReadAll(int fd) {
 bool IsOurs(const std::string& name) {
   for (const char* known : {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm",
                             "meta.log.0", "meta.log.1", "objects", "open.slots", "catalog.db",
-                            "catalog.db-wal", "catalog.db-shm", "px-fs.log", "live", "keeper"}) {
+                            "catalog.db-wal", "catalog.db-shm", "px-fs.log", "keeper"}) {
     if (name == known) return true;
   }
   return false;
@@ -84,12 +84,6 @@ Result<UniqueFd> StoreDir::OpenKeeperState() const {
   UniqueFd fd(::open((path_ + "/keeper").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return FailErrno("open " + path_ + "/keeper");
   return fd;
-}
-
-Status StoreDir::OpenLive(bool take_over, Filesystem::Parts* parts) const {
-  parts->take_over = take_over;
-  PX_ASSIGN(parts->live, LiveTable::Open(path_ + "/live", take_over, &parts->live_cells));
-  return {};
 }
 
 Status StoreDir::CheckFormat(bool create) const {
