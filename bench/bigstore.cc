@@ -1,9 +1,10 @@
 // bigstore STORE [--volumes=N] [--files=N] [--own=N]: makes a large store without a mount.
 //
-// N volumes at the root, named v0, v1, ...: the first has --files empty files, 1,000 in a directory;
-// the others are clones of it, each with --own more files that only it has. So `--volumes=10000
-// --files=1000` is a store of 10^7 inodes that share their nodes, `--volumes=1 --files=1000000` one of
-// 10^6 inode items of their own. The files have no objects: what is measured is the tree.
+// N volumes at the root, named v0, v1, ...: the first has --files empty files, 1,000 in a
+// directory; the others are clones of it, each with --own more files that only it has. So
+// `--volumes=10000 --files=1000` is a store of 10^7 inodes that share their nodes, `--volumes=1
+// --files=1000000` one of 10^6 inode items of their own. The files have no objects: what is
+// measured is the tree.
 #include <dirent.h>
 #include <sys/stat.h>
 
@@ -31,11 +32,15 @@ struct Options {
 
 class Generator {
  public:
-  Generator(const Options& options, cow::Store* store) : options_(options), store_(*store) {}
+  Generator(const Options& options, const fs::Filesystem::Parts& parts)
+      : options_(options), parts_(parts), store_(*parts.store) {}
 
   Status Run() {
     PX_TRY(MakeRoot());
-    for (uint64_t number = 0; number < options_.volumes; ++number) PX_TRY(MakeVolume(number));
+    for (uint64_t number = 0; number < options_.volumes; ++number) {
+      PX_TRY(MakeVolume(number));
+      PX_TRY(parts_.checkpoint());  // as a daemon does: the next mount reads what is in the log
+    }
     return store_.Sync();
   }
 
@@ -102,14 +107,15 @@ class Generator {
       for (uint64_t i = 0; i < files; ++i) {
         PX_ASSIGN(const cow::Ino file, txn.NewIno(volume));
         PX_TRY(PutInode(txn, {volume, file}, S_IFREG | 0644, 1, 0, dir.value));
-        PX_TRY(PutDentry(txn, {volume, dir}, "f" + std::to_string(i), file, cow::VolumeId{},
-                         DT_REG));
+        PX_TRY(
+            PutDentry(txn, {volume, dir}, "f" + std::to_string(i), file, cow::VolumeId{}, DT_REG));
       }
       return {};
     });
   }
 
   const Options& options_;
+  const fs::Filesystem::Parts& parts_;
   cow::Store& store_;
   cow::VolumeId first_;
 };
@@ -117,7 +123,7 @@ class Generator {
 Status Make(const Options& options) {
   PX_ASSIGN(const fs::StoreDir dir, fs::StoreDir::Open(options.store, /*create=*/true));
   PX_ASSIGN(const fs::Filesystem::Parts parts, dir.OpenParts());
-  return Generator(options, parts.store.get()).Run();
+  return Generator(options, parts).Run();
 }
 
 int Main(int argc, char** argv) {

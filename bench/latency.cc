@@ -1,8 +1,9 @@
 // latency DIR --seconds=N: how long single calls take in the foreground, for bench/run.
 //
-// For N seconds, at most 500 rounds a second of what a job does with small files: create and write one,
-// read it, rename it, remove it, list its attributes. One JSON object on standard output: median, 99th
-// percentile and maximum of all calls in microseconds. The pauses keep it from being the load itself.
+// For N seconds, at most 500 rounds a second of what a job does with small files: create and write
+// one, read it, rename it, remove it, list its attributes. One JSON object on standard output:
+// median, 99th percentile and maximum of all calls in microseconds. The pauses keep it from being
+// the load itself.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

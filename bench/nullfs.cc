@@ -1,8 +1,9 @@
 // nullfs MOUNTPOINT: an empty FUSE daemon, the floor that the kernel sets for all of them.
 //
-// Names, attributes and sizes are kept in memory; what is written is forgotten, what is read is zeros.
-// It answers at once: one thread that never sleeps, the longest timeouts the kernel knows, no flush, no
-// directory handles. What a filesystem does on top of that is its own; what this one takes is not.
+// Names, attributes and sizes are kept in memory; what is written is forgotten, what is read is
+// zeros. It answers at once: one thread that never sleeps, the longest timeouts the kernel knows,
+// no flush, no directory handles. What a filesystem does on top of that is its own; what this one
+// takes is not.
 #define FUSE_USE_VERSION 318
 
 #include <fcntl.h>
@@ -180,8 +181,7 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_i
   const Inode* inode = Find(req, ino);
   if (inode == nullptr) return;
   const off_t left = std::max<off_t>(0, inode->attr.st_size - offset);
-  fuse_reply_buf(req, zeros.data(),
-                 std::min({size, static_cast<size_t>(left), zeros.size()}));
+  fuse_reply_buf(req, zeros.data(), std::min({size, static_cast<size_t>(left), zeros.size()}));
 }
 
 void Write(fuse_req_t req, fuse_ino_t ino, const char*, size_t size, off_t offset,
@@ -203,11 +203,10 @@ void List(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus) 
   for (const auto& [name, child] : dir->names) {
     if (at++ < offset) continue;
     const fuse_entry_param entry = EntryOf(child);
-    const size_t need =
-        plus ? fuse_add_direntry_plus(req, buffer.data() + used, size - used, name.c_str(), &entry,
-                                      at)
-             : fuse_add_direntry(req, buffer.data() + used, size - used, name.c_str(), &entry.attr,
-                                 at);
+    const size_t need = plus ? fuse_add_direntry_plus(req, buffer.data() + used, size - used,
+                                                      name.c_str(), &entry, at)
+                             : fuse_add_direntry(req, buffer.data() + used, size - used,
+                                                 name.c_str(), &entry.attr, at);
     if (need > size - used) break;
     used += need;
   }
@@ -273,7 +272,8 @@ int Main(int argc, char** argv) {
     return 2;
   }
   Add(FUSE_ROOT_ID, S_IFDIR | 0777);
-  std::vector<std::string> words = {"nullfs", "-o", "default_permissions,allow_other,fsname=nullfs"};
+  std::vector<std::string> words = {"nullfs", "-o",
+                                    "default_permissions,allow_other,fsname=nullfs"};
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   fuse_args args = FUSE_ARGS_INIT(static_cast<int>(arguments.size()), arguments.data());

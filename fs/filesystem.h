@@ -113,6 +113,10 @@ class Filesystem {
     // The tree's own files could not grow: what makes it larger is refused, so that what makes it
     // smaller has room.
     std::function<bool()> out_of_space = [] { return false; };
+    // The last user ended what was open: no volume has to be searched for unlinked open files.
+    bool closed_in_order = false;
+    // Set if the last user was killed: called once what it left was dealt with.
+    std::function<void()> settle_kill;
     // Set if the machine went down since the last use: called once files' sizes were checked.
     std::function<Status()> settle_power_cut;
   };
@@ -321,6 +325,10 @@ class Filesystem {
   Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
       PX_REQUIRES(open.mutex);
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
+  // What its object is now; nothing where it cannot be told.
+  static OpenInode::Flushed StateOfObject(const OpenInode& open) PX_REQUIRES_SHARED(open.io);
+  // The object's data and size, on disk; *flushed is what they were before.
+  Status FlushObject(OpenInode& open, bool data_only, OpenInode::Flushed* flushed);
   void EndOpen(NodeKey node, int flags);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
@@ -422,9 +430,12 @@ class Filesystem {
   void BackgroundLoop();
   Status BackgroundStep();
   Status WriteBackAll();
-  Status Recover(const std::vector<OpenSlots::Entry>& left_over);
+  Status Recover(const std::vector<OpenSlots::Entry>& left_over, bool closed_in_order);
   Status RecoverSize(const OpenSlots::Entry& entry);
   Status RecoverAllSizes();
+  static Result<std::vector<NodeKey>> OrphansOf(cow::Reader& reader, cow::VolumeId volume);
+  static Status EraseOrphan(cow::Txn& txn, NodeKey node);
+  // In all volumes: those that a crash left.
   Status RemoveOrphans();
   void WakeBackground();
   void WakePool();  // the pool lost one: wake the background thread if it runs low
@@ -442,6 +453,7 @@ class Filesystem {
   Clock* const clock_;
 
   OpenTable table_;
+  std::atomic<bool> orphans_left_ = false;  // one could not be removed at its last release
   std::atomic<bool>
       passthrough_;  // false once the kernel or the store's filesystem refused it for good
   std::atomic<uint64_t> exchanges_ = 0;  // of object files, see MoveSharers

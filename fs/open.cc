@@ -436,6 +436,12 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
   return {};
 }
 
+OpenInode::Flushed Filesystem::StateOfObject(const OpenInode& open) {
+  struct stat backing{};
+  if (open.sparse != nullptr || ::fstat(open.fd.get(), &backing) != 0) return {};
+  return {open.object, backing.st_size, ToNanoseconds(backing.st_mtim)};
+}
+
 // Puts the true size and times of a live inode into the tree.
 Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   bool changed = false;
@@ -455,13 +461,16 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   }));
   const bool completes = (end_live || open.completed) && open.replacing && !open.unclean;
   if (changed || ends_whole || completes) {
-    {
-      const ReaderLock io(open.io);
-      objects_->unsynced()->Add(open.object);
-    }
-    PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_TRY(store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
       const struct stat attr = Attr(open.node, item);
+      {
+        // After the attributes were read: what is the same now was the same then.
+        const ReaderLock io(open.io);
+        if (!open.flushed.object || StateOfObject(open) != open.flushed) {
+          objects_->unsynced()->Add(open.object);
+        }
+      }
       if (completes && (item.flags & cow::kInodeHasVersions) != 0) {
         item.flags |= cow::kInodeComplete;
       }
@@ -520,6 +529,7 @@ void Filesystem::Close(OpenInode& open) {
   if (!removed) {
     LogError("removing the unlinked inode {:x}: {}", open.node.ToFuse(),
              removed.error().ToString());
+    orphans_left_ = true;
     return;
   }
   if (item.nlink == 0) AddGhost(open.node, item);

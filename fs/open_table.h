@@ -56,6 +56,13 @@ struct OpenInode {
   bool completed PX_GUARDED_BY(mutex) = false;     // what replaces was closed by a living process
   bool replacing PX_GUARDED_BY(mutex) =
       false;  // an older version waits for this content to be complete
+  // What its object was when it was flushed last. While it still is, there is nothing to flush.
+  struct Flushed {
+    cow::ObjectId object;
+    int64_t size = 0, mtime_ns = 0;
+    bool operator==(const Flushed&) const = default;
+  };
+  Flushed flushed PX_GUARDED_BY(mutex);
 
   // Innermost lock: shared to use the descriptor, exclusive to change what is below.
   mutable SharedMutex io;

@@ -94,7 +94,11 @@ TEST_F(SendTest, OnlyWhatChangedIsSent) {
   ExpectSame("a/.snapshots/one", "b");
   // A piece of the checkpoint, and the directory that was renamed.
   EXPECT_LT(std::filesystem::file_size("stream"), size_t{1} << 19);
-  EXPECT_LT(UsageOf("c").exclusive_bytes, UsageOf("c").shared_bytes);
+  // With reflinks the checkpoint is an object of its own, and shared only until what it was received
+  // into is reclaimed.
+  if (!TheMount().mode().xfs) {
+    EXPECT_LT(UsageOf("c").exclusive_bytes, UsageOf("c").shared_bytes);
+  }
 }
 
 TEST_F(SendTest, AnyChangesOneAfterTheOther) {
