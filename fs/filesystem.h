@@ -268,8 +268,10 @@ class Filesystem {
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
-  struct stat Attr(NodeKey node, const cow::InodeItem& item) const;
-  void MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) const;
+  // For the kernel, unless `tells` is false.
+  struct stat Attr(NodeKey node, const cow::InodeItem& item, bool tells = true) const;
+  void MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
+                 struct stat* attr) const;
   Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
   // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed
   // says which.

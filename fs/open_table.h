@@ -73,6 +73,9 @@ struct OpenInode {
   bool live PX_GUARDED_BY(io) = false;  // owns its object; the file has the true size and times
   int64_t base_mtime_ns PX_GUARDED_BY(io) = 0;  // the file's mtime when `live` began
 
+  // While it is live: the size that the kernel was told last. Where the file has another, the
+  // kernel knows, since nobody but itself could have made it so.
+  mutable std::atomic<int64_t> told_size = 0;
   // A process that was being killed closed it: its content may end anywhere.
   std::atomic<bool> unclean = false;
   std::atomic<bool> passthrough = false;  // backing_id is not 0, for those without the mutex
