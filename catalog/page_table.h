@@ -64,6 +64,8 @@ class SqlitePageTable final : public cow::PageTable {
   bool was_killed() const { return killed_; }
   // What a kill asks of the user was done.
   void ForgetKill() { kill_settled_ = true; }
+  // This user goes, what it had open stays: the next one is to find all as after a kill.
+  void StayOpen() { stays_open_ = true; }
   // kPowerCut until ForgetPowerCut, also by the next user.
   LastUse last_use() const { return last_use_; }
   // What a power cut asks of the user, such as reading true sizes back, was done.
@@ -137,6 +139,7 @@ class SqlitePageTable final : public cow::PageTable {
   LastUse last_use_ = LastUse::kClosed;
   bool killed_ = false;  // on this boot; a power cut before that may not be settled either
   std::atomic<bool> kill_settled_ = false;
+  std::atomic<bool> stays_open_ = false;
   Mutex checkpoint_mutex_;  // before sync_mutex_, and that before mutex_
   Database checkpointer_ PX_GUARDED_BY(checkpoint_mutex_);
   Mutex sync_mutex_;

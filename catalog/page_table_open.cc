@@ -108,7 +108,7 @@ SqlitePageTable::~SqlitePageTable() {
   Status closed = MakeSyncPoint(/*pin=*/false);
   if (closed && ::fdatasync(wal_.get()) != 0) closed = FailErrno("meta.db-wal");
   const MutexLock lock(mutex_);
-  const bool in_order = !killed_ || kill_settled_;
+  const bool in_order = (!killed_ || kill_settled_) && !stays_open_;
   if (closed && in_order) closed = WriteSyncPoint({}, "");  // an empty boot: closed in order
   statements_.clear();
   put_sync_point_.reset();

@@ -23,8 +23,10 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       store_(std::move(parts.store)),
       objects_(std::move(parts.objects)),
       slots_(std::move(parts.slots)),
+      live_(std::move(parts.live)),
       checkpoint_(std::move(parts.checkpoint)),
       out_of_space_(std::move(parts.out_of_space)),
+      stay_open_(std::move(parts.stay_open)),
       options_(options),
       kernel_(kernel),
       clock_(clock),
@@ -33,6 +35,8 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
 Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOptions options,
                                                      KernelSide* kernel, Clock* clock) {
   const std::vector<OpenSlots::Entry> left_over = std::move(parts.left_over);
+  const std::vector<LiveTable::Cell> live_cells = std::move(parts.live_cells);
+  const bool take_over = parts.take_over;
   const std::function<Status()> settle_power_cut = std::move(parts.settle_power_cut);
   const std::function<void()> settle_kill = std::move(parts.settle_kill);
   const bool closed_in_order = parts.closed_in_order;
@@ -40,7 +44,12 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return FailErrno("ask for limits");
   fs->table_.set_capacity(std::min<size_t>(options.parked_inodes, limit.rlim_cur / 4));
-  PX_TRY(fs->Recover(left_over, closed_in_order));
+  if (take_over) {
+    PX_TRY(fs->TakeOver(live_cells, left_over));
+    if (!options.read_only) PX_TRY(fs->RemoveOrphans());
+  } else {
+    PX_TRY(fs->Recover(left_over, closed_in_order));
+  }
   if (settle_kill && !options.read_only) settle_kill();
   if (settle_power_cut && !options.read_only) {
     PX_TRY(fs->RecoverAllSizes());
@@ -71,13 +80,27 @@ Filesystem::~Filesystem() {
   if (background_.joinable()) background_.join();
   if (settler_.joinable()) settler_.join();
   if (options_.read_only || store_ == nullptr) return;
+  if (handing_over_) {
+    stay_open_();
+    if (const Status written = WriteBackAll(); !written) {
+      LogWarn("write-back: {}", written.error().ToString());
+    }
+    if (const Status synced = store_->Sync(); !synced) {
+      LogError("syncing the store: {}", synced.error().ToString());
+    }
+    return;
+  }
   // The kernel sends no releases at an unmount by force: end here what is still open.
   for (const auto& open : table_.All()) {
     const MutexLock lock(open->mutex);
-    if (const Status written = WriteBack(*open, !open->orphan); !written) {
+    // Who has it open in passthrough may go on writing: its slot stays, and the next mount reads
+    // the true size back.
+    const bool goes_on = open->writers > 0 && open->passthrough;
+    if (const Status written = WriteBack(*open, !open->orphan && !goes_on); !written) {
       LogError("writing back inode {:x}: {}", open->node.ToFuse(), written.error().ToString());
     }
     open->backing_id = 0;  // the session is gone, and its backing files with it
+    if (goes_on) open->slot.reset();
     if (!open->gone) Close(*open);
   }
   if (orphans_left_) {
@@ -114,6 +137,8 @@ Status Filesystem::Recover(const std::vector<OpenSlots::Entry>& left_over, bool 
     }
   }
   slots_->ForgetLeftOver();
+  objects_->DropKeptExcept({});
+  PX_TRY(store_->ForgetMarks());
   // A mount must not take longer the more volumes there are.
   return closed_in_order ? Status{} : RemoveOrphans();
 }
@@ -226,6 +251,7 @@ Status Filesystem::RemoveOrphans() {
     });
   }));
   for (const NodeKey node : orphans) {
+    if (table_.Find(node) != nullptr) continue;
     const Status removed =
         store_->Update([&](cow::Txn& txn) -> Status { return EraseOrphan(txn, node); });
     if (!removed) LogError("orphan {:x}: {}", node.ToFuse(), removed.error().ToString());

@@ -94,8 +94,7 @@ TEST_F(SendTest, OnlyWhatChangedIsSent) {
   ExpectSame("a/.snapshots/one", "b");
   // A piece of the checkpoint, and the directory that was renamed.
   EXPECT_LT(std::filesystem::file_size("stream"), size_t{1} << 19);
-  // With reflinks the checkpoint is an object of its own, and shared only until what it was
-  // received into is reclaimed.
+  // With reflinks the file has an object of its own whose blocks are shared below px.
   if (!TheMount().mode().xfs) {
     EXPECT_LT(UsageOf("c").exclusive_bytes, UsageOf("c").shared_bytes);
   }

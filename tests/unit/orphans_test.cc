@@ -30,7 +30,7 @@ class OrphansTest : public ::testing::Test {
       const auto fs = Filesystem::Open(std::move(*parts), {}, &kernel_, &clock_);
       const NodeKey root{cow::kRootVolume, cow::kRootIno};
       const auto made = (*fs)->Create(root, "file", 0644, O_RDWR, Caller{});
-      (*fs)->Release(made->entry.node, O_RDWR);
+      (*fs)->Release(made->entry.node, O_RDWR, 0);
       const bool done =
           (*fs)->Open(made->entry.node, O_RDONLY, false) && (*fs)->Unlink(root, "file");
       ::_exit(done ? 0 : 1);
