@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -164,6 +165,9 @@ void Report(int fd, const std::string& text) {
 
 // As the daemon itself, with or without somebody waiting at ready_fd.
 Result<int> ServeDaemon(const MountRequest& request) {
+  // Nodes pass from thread to thread. With an arena for each thread, what all of them have free at
+  // some time adds up, and the daemon grows with what it was asked for.
+  ::mallopt(M_ARENA_MAX, 1);
   int ready_fd = request.ready_fd;
   bool reported = false;
   const auto ready = [&] {

@@ -144,10 +144,15 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   if (!dir || ::fsync(dir.get()) != 0) return FailErrno("sync " + path_);
   PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true, boot));
   pages->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
-  if (pages->was_killed()) parts.objects->unsynced()->AddEverything();
+  if (pages->was_killed()) {
+    parts.objects->unsynced()->AddEverything();
+    parts.settle_kill = [table = pages.get()] { table->ForgetKill(); };
+  }
   if (pages->last_use() == catalog::LastUse::kPowerCut) {
     parts.settle_power_cut = [table = pages.get()] { return table->ForgetPowerCut(); };
   }
+  parts.stay_open = [table = pages.get()] { table->StayOpen(); };
+  parts.closed_in_order = !pages->was_killed() && pages->last_use() == catalog::LastUse::kClosed;
   parts.checkpoint = [table = pages.get()]() -> Status {
     return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
   };

@@ -2,6 +2,8 @@
 if(TARGET px_fs)
   px_test(unsynced_test unit unit/unsynced_test.cc)
   target_link_libraries(unsynced_test PRIVATE px_fs)
+  px_test(orphans_test unit unit/orphans_test.cc)
+  target_link_libraries(orphans_test PRIVATE px_fs)
   px_test(request_loop_test unit unit/request_loop_test.cc)
   target_link_libraries(request_loop_test PRIVATE px_fs)
   add_executable(power_cut crash/power_cut.cc testing/disk_recorder.cc)
