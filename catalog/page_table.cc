@@ -74,7 +74,8 @@ constexpr std::array kStatements = {
     "DELETE FROM object_refs WHERE id = ?",
     "REPLACE INTO volume(id, root, next_ino, attributes) VALUES(?, ?, ?, ?)",
     "DELETE FROM volume WHERE id = ?",
-    "INSERT INTO reclaim(kind, seq, id) VALUES(?, ?, ?)",
+    // As all others: a batch whose Sync failed is committed again.
+    "REPLACE INTO reclaim(kind, seq, id) VALUES(?, ?, ?)",
     "DELETE FROM reclaim WHERE seq = ? AND kind IN (1, 2)",
     "REPLACE INTO counter(name, value) VALUES(?, ?)",
 };

@@ -144,6 +144,7 @@ class SqlitePageTable final : public cow::PageTable {
   Database checkpointer_ PX_GUARDED_BY(checkpoint_mutex_);
   Mutex sync_mutex_;
   UniqueFd wal_ PX_GUARDED_BY(sync_mutex_);
+  std::optional<Error> broken_ PX_GUARDED_BY(sync_mutex_);  // of a flush of the log
   PrepareFlush prepare_flush_ PX_GUARDED_BY(sync_mutex_);
   Mutex mutex_;  // of the connection that writes and its statements
   Database database_ PX_GUARDED_BY(mutex_);

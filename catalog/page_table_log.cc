@@ -85,10 +85,16 @@ Status SqlitePageTable::Sync() {
   struct stat info{};
   if (::fstat(wal_.get(), &info) != 0) return FailErrno("meta.db-wal");
   if (info.st_nlink == 0) return Fail(EIO, "meta.db-wal: removed while in use");
+  if (broken_) return Forward(*broken_);
   const uint64_t commits = commits_.load(std::memory_order_acquire);
   if (commits == covered_commits_.load(std::memory_order_relaxed)) return {};
   PX_TRY(MakeSyncPoint(/*pin=*/false));
-  if (::fdatasync(wal_.get()) != 0) return FailErrno("meta.db-wal");
+  if (::fdatasync(wal_.get()) != 0) {
+    const Error error(errno, "meta.db-wal");
+    // A frame that is missing on disk hides all that come after it.
+    if (error.code() != ENOSPC && error.code() != EDQUOT) broken_ = error;
+    return Forward(error);
+  }
   covered_commits_.store(commits, std::memory_order_relaxed);
   return {};
 }

@@ -35,6 +35,9 @@ constexpr int kApplicationId = 0x70786d74;
 constexpr uint64_t kLeastReserve = uint64_t{2} << 20;
 constexpr uint64_t kMostReserve = uint64_t{24} << 20;
 constexpr int kBusyTimeoutMs = 30000;
+// Keeps the index of the log in its own memory: in a mapped file a store is a SIGBUS where the
+// filesystem is full, over quota, read-only or broken.
+constexpr const char* kVfs = "unix-excl";
 constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
 
 Result<int64_t> NumberOf(const Database& database, const char* sql) {
@@ -182,7 +185,7 @@ Status SqlitePageTable::FindOutLastUse(LogEnd* point) {
   const UniqueFd wal(::open((dir_ + "/meta.db-wal").c_str(), O_RDONLY | O_CLOEXEC));
   if (!wal || SaltsOfLog(wal.get()) != point->salts) *point = {};
   PX_TRY(CutLog(point->frames));
-  PX_ASSIGN(database_, Database::Open(dir_ + "/meta.db", kFlags, kBusyTimeoutMs));
+  PX_ASSIGN(database_, Database::Open(dir_ + "/meta.db", kFlags, kBusyTimeoutMs, kVfs));
   CheckpointAtClose(database_, false);
   return {};
 }
@@ -213,7 +216,7 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   const MutexLock checkpoint_lock(checkpoint_mutex_);
   const MutexLock sync_lock(sync_mutex_);
   const MutexLock lock(mutex_);
-  PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs));
+  PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs, kVfs));
   // What fails below must not move the log.
   CheckpointAtClose(database_, false);
   PX_TRY(database_.Execute("PRAGMA page_size = 4096"));
@@ -237,9 +240,9 @@ Status SqlitePageTable::OpenDatabase(bool create) {
         return SQLITE_OK;
       },
       this);
-  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0));
+  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kVfs));
   PX_TRY(checkpointer_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0"));
-  PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0));
+  PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kVfs));
   PX_TRY(pin_.Execute("PRAGMA wal_autocheckpoint = 0"));
   CheckpointAtClose(pin_, false);
   for (const Database* one : {&database_, &checkpointer_, &pin_, &reader_}) KeepLog(*one);

@@ -104,9 +104,10 @@ std::span<const std::byte> Statement::Blob(int column) const {
   return {static_cast<const std::byte*>(bytes), bytes == nullptr ? 0 : static_cast<size_t>(size)};
 }
 
-Result<Database> Database::Open(const std::string& path, int flags, int busy_timeout_ms) {
+Result<Database> Database::Open(const std::string& path, int flags, int busy_timeout_ms,
+                                const char* vfs) {
   sqlite3* raw = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
+  const int code = sqlite3_open_v2(path.c_str(), &raw, flags, vfs);
   Database database;
   database.handle_.reset(raw);
   if (code != SQLITE_OK) return Forward(SqliteError(raw, code).Wrap(path));

@@ -57,8 +57,9 @@ class Database {
  public:
   Database() = default;
   // `flags` as of sqlite3_open_v2. `busy_timeout_ms` is how long a statement waits for other
-  // processes.
-  static Result<Database> Open(const std::string& path, int flags, int busy_timeout_ms);
+  // processes. `vfs`: sqlite.org/vfs.html, "unix-excl" for a database that one process alone uses.
+  static Result<Database> Open(const std::string& path, int flags, int busy_timeout_ms,
+                               const char* vfs = nullptr);
 
   Result<Statement> Prepare(std::string_view sql) const;
   // Runs one or more statements that return nothing.

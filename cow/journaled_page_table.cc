@@ -1,5 +1,7 @@
 #include "cow/journaled_page_table.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -329,6 +331,7 @@ Status JournaledPageTable::HandOverLayer(const Layer& layer, uint64_t seq) {
 }
 
 void JournaledPageTable::Loop() PX_NO_TSA {
+  ::pthread_setname_np(::pthread_self(), "px-journal");
   bool complained = false;
   mutex_.lock();
   for (;;) {

@@ -105,7 +105,10 @@ class PageTable {
   // All of the batch, or nothing of it (ENOSPC, EDQUOT, EIO, EROFS). When it returns, a kill of
   // this process cannot undo it; a power cut can, until Sync.
   virtual Status Commit(const PageBatch& batch) = 0;
-  // Makes every batch whose Commit had returned when Sync was called survive a power cut.
+  // Makes every batch whose Commit had returned when Sync was called survive a power cut. Where a
+  // flush failed with EIO the kernel may have forgotten what it could not write, and a second try
+  // would lie: then every later call fails too, until the table is opened anew. After any other
+  // error (ENOSPC, EDQUOT, no descriptor) a later call tries again.
   virtual Status Sync() = 0;
 
   // For check and tests: every page id, every count above 1.

@@ -103,7 +103,6 @@ Status StoreImpl::Sync() {
   // A flush that is running may have begun before the caller's commits: the next one counts.
   const uint64_t wanted = syncs_started_ + 1;
   while (syncs_done_ < wanted) {
-    if (sync_failed_) return Forward(*sync_failed_);
     if (sync_running_) {
       sync_done_.Wait(sync_mutex_);
       continue;
@@ -120,16 +119,10 @@ Status StoreImpl::Sync() {
       syncs_done_ = number;
       durable_seq_.store(covered, std::memory_order_release);
       durable_commits_.store(commits, std::memory_order_release);
-    } else if (status.error().code() == ENOSPC || status.error().code() == EDQUOT) {
-      // Nothing was forgotten; there may be room again later.
-      sync_done_.NotifyAll();
-      return status;
-    } else {
-      // The kernel forgets what it could not write, so a second try would lie: only opening anew
-      // helps.
-      sync_failed_ = std::move(status).error();
     }
     sync_done_.NotifyAll();
+    // Whether a second try may succeed the page table knows.
+    if (!status) return status;
   }
   return {};
 }

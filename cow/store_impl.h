@@ -131,7 +131,6 @@ class StoreImpl {
   uint64_t syncs_started_ PX_GUARDED_BY(sync_mutex_) = 0;
   uint64_t syncs_done_ PX_GUARDED_BY(sync_mutex_) = 0;
   bool sync_running_ PX_GUARDED_BY(sync_mutex_) = false;
-  std::optional<Error> sync_failed_ PX_GUARDED_BY(sync_mutex_);
 
   struct {
     std::atomic<uint64_t> commits{0}, node_reads{0}, node_writes{0}, shadows{0}, reclaimed_nodes{0};

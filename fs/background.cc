@@ -1,6 +1,7 @@
 // Opening and closing the filesystem, what a crash left, and the background thread: pool,
 // write-back, reclaim.
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -267,6 +268,7 @@ void Filesystem::WakePool() {
 }
 
 void Filesystem::BackgroundLoop() {
+  ::pthread_setname_np(::pthread_self(), "px-background");
   int ticks = 0;
   for (;;) {
     bool tick = false;

@@ -302,16 +302,22 @@ class Filesystem {
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
-  // For the kernel, unless `tells` is false.
-  struct stat Attr(NodeKey node, const cow::InodeItem& item, bool tells = true) const;
-  void MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
-                 struct stat* attr) const;
+  // As the tree has them.
+  static struct stat Attr(NodeKey node, const cow::InodeItem& item);
+  // As they are: of a file that is open for writing its object knows size and times. For the
+  // kernel, unless `tells` is false.
+  Result<struct stat> LiveAttr(NodeKey node, const cow::InodeItem& item, bool tells = true) const;
+  static Status MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
+                          struct stat* attr);
   Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
   // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed
   // says which.
   Status DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed);
   static Status EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   void AddGhost(NodeKey node, cow::InodeItem item);
+
+  // ops_attr.cc: all but the size.
+  Result<struct stat> SetAttrOfTree(NodeKey node, const struct stat& attr, int to_set);
 
   // ops_create.cc
   struct NewInode {
@@ -331,11 +337,47 @@ class Filesystem {
   Status MovedTo(cow::Txn& txn, NodeKey node, NodeKey parent, std::string_view name);
 
   // open.cc
-  Result<Opened> OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags);
+  // What can fail when an inode becomes live. Asked for before the tree changes on its account, so
+  // that an open that fails has changed nothing.
+  class LiveStart {
+   public:
+    LiveStart() = default;
+    LiveStart(OpenSlots* slots, uint32_t slot, int64_t base_mtime_ns, int64_t size)
+        : slots_(slots), slot_(slot), base_mtime_ns_(base_mtime_ns), size_(size) {}
+    LiveStart(LiveStart&& other) noexcept { *this = std::move(other); }
+    LiveStart& operator=(LiveStart&& other) noexcept {
+      std::swap(slots_, other.slots_);
+      std::swap(slot_, other.slot_);
+      std::swap(base_mtime_ns_, other.base_mtime_ns_);
+      std::swap(size_, other.size_);
+      return *this;
+    }
+    ~LiveStart() {
+      if (slots_ != nullptr) slots_->Clear(slot_);
+    }
+    uint32_t TakeSlot() {
+      slots_ = nullptr;
+      return slot_;
+    }
+    int64_t base_mtime_ns() const { return base_mtime_ns_; }
+    int64_t size() const { return size_; }
+
+   private:
+    OpenSlots* slots_ = nullptr;  // null: nothing is held
+    uint32_t slot_ = 0;
+    int64_t base_mtime_ns_ = 0;
+    int64_t size_ = 0;  // of the object
+  };
+  Result<Opened> OpenNew(NodeKey node, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                         int flags);
   // With OpenInode::mutex held:
   // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
   // after that, it is closed.
   Status WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body);
+  static bool IsLive(const OpenInode& open) {
+    const ReaderLock io(open.io);
+    return open.live;
+  }
   Status CountOpen(OpenInode& open, int flags, uint64_t* handle) PX_REQUIRES(open.mutex);
   // Gives up what was kept of a parked inode: it is as any that is closed.
   void Unpark(OpenInode& open) PX_REQUIRES(open.mutex);
@@ -349,8 +391,10 @@ class Filesystem {
   Status MakeOwn(OpenInode& open) PX_REQUIRES(open.mutex);
   Status ReplaceShared(OpenInode& open, const cow::InodeItem& item) PX_REQUIRES(open.mutex);
   Status BecomeSparse(OpenInode& open, const cow::InodeItem& item) PX_REQUIRES(open.mutex);
-  Status BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
-                   std::unique_ptr<SparseFile> sparse = nullptr) PX_REQUIRES(open.mutex);
+  // `fd`: the object's file as it is now.
+  Result<LiveStart> PrepareLive(NodeKey node, int fd, cow::ObjectId object);
+  void BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                 std::unique_ptr<SparseFile> sparse = nullptr) PX_REQUIRES(open.mutex);
   // The map of a sparse file as the tree has it, over `own`.
   Result<std::unique_ptr<SparseFile>> OpenSparse(NodeKey node, int own, cow::ObjectId base);
   static Result<std::vector<SparseFile::Run>> LoadRuns(cow::Reader& reader, NodeKey node);
@@ -368,6 +412,8 @@ class Filesystem {
   void EndOpen(NodeKey node, int flags, uint64_t handle);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
+  // After a change by one that has it not open itself: readers may go on.
+  void EndWithoutWriter(OpenInode& open) PX_REQUIRES(open.mutex);
   // Runs `body` on an inode that owns its object, opening and closing it where it is not open.
   Status WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   Status TruncateTo(NodeKey node, uint64_t size);

@@ -95,7 +95,7 @@ NodeKey Filesystem::Target(NodeKey dir, const cow::DentryItem& dentry) {
   return {dir.volume, cow::Ino{dentry.ino}};
 }
 
-struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item, bool tells) const {
+struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) {
   struct stat attr{};
   attr.st_ino = node.ToFuse();
   attr.st_mode = item.mode;
@@ -113,29 +113,31 @@ struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item, bool tell
     attr.st_size = 4096;
     attr.st_blocks = 8;
   }
-  if (S_ISREG(item.mode)) {
-    if (const auto open = table_.Find(node)) MergeLive(*open, item, tells, &attr);
-  }
   return attr;
 }
 
-void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
-                           struct stat* attr) const {
+Result<struct stat> Filesystem::LiveAttr(NodeKey node, const cow::InodeItem& item,
+                                         bool tells) const {
+  struct stat attr = Attr(node, item);
+  if (!S_ISREG(item.mode)) return attr;
+  if (const auto open = table_.Find(node)) PX_TRY(MergeLive(*open, item, tells, &attr));
+  return attr;
+}
+
+Status Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
+                             struct stat* attr) {
   const ReaderLock lock(open.io);
-  if (!open.live) return;
+  if (!open.live) return {};
   struct stat backing{};
-  if (::fstat(open.fd.get(), &backing) != 0) {
-    LogError("stat of the open object {:x}: {}", open.object.value,
-             std::generic_category().message(errno));
-    return;
-  }
+  if (::fstat(open.fd.get(), &backing) != 0) return FailErrno("stat of an open object");
   attr->st_size = backing.st_size;
   if (tells) open.told_size = backing.st_size;
   // What a sparse file shows is about all there, in one object or the other.
   attr->st_blocks = open.sparse == nullptr ? backing.st_blocks : (backing.st_size + 511) / 512;
-  if (ToNanoseconds(backing.st_mtim) == open.base_mtime_ns) return;
+  if (ToNanoseconds(backing.st_mtim) == open.base_mtime_ns) return {};
   attr->st_mtim = backing.st_mtim;
   if (Later(backing.st_ctim, ToTimespec(item.ctime))) attr->st_ctim = backing.st_ctim;
+  return {};
 }
 
 Result<struct stat> Filesystem::SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const {

@@ -81,13 +81,14 @@ Result<uint64_t> ObjectStore::SizeOf(cow::ObjectId id) const {
 }
 
 Result<UniqueFd> ObjectStore::CreateLocked(cow::ObjectId id) {
-  // What is there under an id that was never consumed is a leftover of an earlier pool, or of a
-  // transaction that failed: then the kernel may have that file open, so it is not truncated.
+  const std::string name = ObjectName(id);
   constexpr int kFlags = O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW;
-  UniqueFd fd(::openat(dir_.get(), ObjectName(id).c_str(), kFlags, 0600));
+  UniqueFd fd(::openat(dir_.get(), name.c_str(), kFlags, 0600));
   if (!fd && errno == EEXIST) {
-    RemoveName(id);
-    fd.Reset(::openat(dir_.get(), ObjectName(id).c_str(), kFlags, 0600));
+    // A leftover of an earlier pool, or of a transaction that was aborted. It goes, but is not
+    // emptied: somebody may still read it.
+    if (::unlinkat(dir_.get(), name.c_str(), 0) != 0) return FailErrno("replace object " + name);
+    fd.Reset(::openat(dir_.get(), name.c_str(), kFlags, 0600));
   }
   if (!fd) return FailErrno("create object " + ObjectName(id));
   unsynced_->AddName(id);
@@ -218,7 +219,7 @@ Status ObjectStore::Exchange(cow::ObjectId a, cow::ObjectId b) const {
   }
   unsynced_->AddName(a);
   unsynced_->AddName(b);
-  return unsynced_->SyncNames();
+  return {};
 }
 
 // XFS gives back the blocks of an unlinked file when it likes, those of a truncated one at once;

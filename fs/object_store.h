@@ -62,8 +62,9 @@ class ObjectStore {
   void DropKeptExcept(const std::set<uint64_t>& names) const;
   // Removes the name of an object that no transaction consumed; its file may have others.
   void RemoveName(cow::ObjectId id) const;
-  // Swaps the files of two objects, atomically. The new names are durable when it returned: what
-  // one of the files is written with next must not be found under the other's id after a power cut.
+  // Swaps the files of two objects, atomically; nothing has changed if it fails. The caller makes
+  // the names durable (Unsynced::SyncNames) before it lets one of the files change: what it is
+  // written with must not be found under the other's id after a power cut.
   Status Exchange(cow::ObjectId a, cow::ObjectId b) const;
   // ENOENT is success: a crash may come between the removal and its record.
   Status Remove(cow::ObjectId id) const;

@@ -64,15 +64,31 @@ Status Filesystem::WithEntry(NodeKey node, const std::function<Status(OpenInode&
     const MutexLock lock(open->mutex);
     if (open->gone) continue;
     Status status = body(*open);
-    if (open->opens == 0) Close(*open);
+    if (open->opens > 0) return status;
+    // What an open truncated that failed after all is not what the caller wanted to have.
+    if (!status && open->replacing) open->unclean = true;
+    if (!open->orphan) {
+      if (const Status written = WriteBack(*open, /*end_live=*/true); !written) {
+        // As after a last release: it stays in the table, live, and the background thread tries
+        // again.
+        LogError("writing back inode {:x}: {}", node.ToFuse(), written.error().ToString());
+        return status;
+      }
+    }
+    Close(*open);
     return status;
   }
 }
 
 Status Filesystem::CountOpen(OpenInode& open, int flags, uint64_t* handle) {
   const bool writer = (flags & O_ACCMODE) != O_RDONLY;
-  // An O_RDONLY open that truncated or created leaves no writer to end what it began.
-  if (!writer && open.writers == 0 && !open.orphan) PX_TRY(WriteBack(open, /*end_live=*/true));
+  // An O_RDONLY open that truncated or created leaves no writer to end what it began. Where it
+  // cannot be ended now its release does it.
+  if (!writer && open.writers == 0 && !open.orphan) {
+    if (const Status written = WriteBack(open, /*end_live=*/true); !written) {
+      LogWarn("writing back inode {:x}: {}", open.node.ToFuse(), written.error().ToString());
+    }
+  }
   if (live_ != nullptr) {
     PX_TRY(Note(open));
     const LiveHandle taken{open.node.ToFuse(), CurrentRequest().unique,
@@ -85,11 +101,12 @@ Status Filesystem::CountOpen(OpenInode& open, int flags, uint64_t* handle) {
   return {};
 }
 
-Result<Opened> Filesystem::OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId object, int flags) {
+Result<Opened> Filesystem::OpenNew(NodeKey node, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                                   int flags) {
   Opened opened;
   PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     if (open.opens == 0) {
-      PX_TRY(BeginLive(open, std::move(fd), object));
+      BeginLive(open, std::move(start), std::move(fd), object);
       PX_TRY(EnterMode(open, cow::InodeItem{}, /*own=*/true, /*write=*/true));
     } else if (MayWrite(flags)) {
       PX_TRY(EnsureOwn(open));  // somebody found the name and opened it first
@@ -126,7 +143,8 @@ void Filesystem::CloseDoomed() {
 
 Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
   const bool write = MayWrite(flags);
-  if (open.opens > 0) {
+  // One that could not be written back is as if it were open still.
+  if (open.opens > 0 || IsLive(open)) {
     if ((flags & O_TRUNC) != 0) return Truncate(open, kill_suidgid);
     return write ? EnsureOwn(open) : Status{};
   }
@@ -188,8 +206,11 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
   uint64_t before = 0;
   do {
     before = exchanges_;
-    PX_ASSIGN(UniqueFd fd,
-              objects_->OpenObject(object, own && !options_.read_only ? O_RDWR : O_RDONLY));
+    const bool writable = own && !options_.read_only;
+    auto opened = objects_->OpenObject(object, writable ? O_RDWR : O_RDONLY);
+    // A filesystem that turned read-only by itself can still be read.
+    if (!opened && opened.error().code() == EROFS) opened = objects_->OpenObject(object, O_RDONLY);
+    PX_ASSIGN(UniqueFd fd, std::move(opened));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;
@@ -251,24 +272,28 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
   return {};
 }
 
-Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
-                             std::unique_ptr<SparseFile> sparse) {
+Result<Filesystem::LiveStart> Filesystem::PrepareLive(NodeKey node, int fd, cow::ObjectId object) {
   struct stat backing{};
-  if (::fstat(fd.get(), &backing) != 0) return FailErrno("stat of an object");
+  if (::fstat(fd, &backing) != 0) return FailErrno("stat of an object");
   const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
-  PX_ASSIGN(const uint32_t slot, slots_->Set({open.node, object, mtime_ns}));
+  PX_ASSIGN(const uint32_t slot, slots_->Set({node, object, mtime_ns}));
+  return LiveStart(slots_.get(), slot, mtime_ns, backing.st_size);
+}
+
+void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::ObjectId object,
+                           std::unique_ptr<SparseFile> sparse) {
   if (open.slot) slots_->Clear(*open.slot);
-  open.slot = slot;
+  open.slot = start.TakeSlot();
   {
     const WriterLock io(open.io);
     open.sparse = std::move(sparse);
     open.fd = std::move(fd);
     open.object = object;
-    open.base_mtime_ns = mtime_ns;
-    open.told_size = backing.st_size;
+    open.base_mtime_ns = start.base_mtime_ns();
+    open.told_size = start.size();
     open.live = true;
   }
-  return Note(open);
+  NoteOrLog(open);
 }
 
 Status Filesystem::EnsureOwn(OpenInode& open) {
@@ -292,6 +317,7 @@ Status Filesystem::MakeOwn(OpenInode& open) {
   bool own = false;
   UniqueFd fresh;
   cow::ObjectId object;
+  LiveStart start;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(item, LoadInode(txn, open.node));
     if (!S_ISREG(item.mode)) return Fail(EINVAL);
@@ -300,6 +326,7 @@ Status Filesystem::MakeOwn(OpenInode& open) {
       PX_ASSIGN(fresh, objects_->Take(object));
       if (::ftruncate(fresh.get(), static_cast<off_t>(item.size)) != 0)
         return FailErrno("size an object");
+      PX_ASSIGN(start, PrepareLive(open.node, fresh.get(), object));
       if (item.size != 0) objects_->unsynced()->Add(object);
       item.object = object.value;
       item.content = cow::ContentKind::kWhole;
@@ -312,7 +339,10 @@ Status Filesystem::MakeOwn(OpenInode& open) {
     own = refs == 1;
     return {};
   }));
-  if (fresh) return BeginLive(open, std::move(fresh), object);
+  if (fresh) {
+    BeginLive(open, std::move(start), std::move(fresh), object);
+    return {};
+  }
   // Written in place next: no power cut may bring back another owner of it.
   if (own) PX_TRY(store_->SyncReleases());
   const bool whole = item.content == cow::ContentKind::kWhole;
@@ -324,18 +354,23 @@ Status Filesystem::MakeOwn(OpenInode& open) {
   if (!whole) {
     PX_ASSIGN(UniqueFd own_fd, objects_->OpenObject(object, O_RDWR));
     PX_ASSIGN(auto sparse, OpenSparse(open.node, own_fd.get(), cow::ObjectId{item.base}));
-    return BeginLive(open, std::move(own_fd), object, std::move(sparse));
+    PX_ASSIGN(start, PrepareLive(open.node, own_fd.get(), object));
+    BeginLive(open, std::move(start), std::move(own_fd), object, std::move(sparse));
+    return {};
   }
   // In passthrough the descriptor that the backing id stands for must stay; else one that can be
   // written is needed.
   UniqueFd fd;
   if (open.backing_id != 0) {
     const WriterLock io(open.io);
+    PX_ASSIGN(start, PrepareLive(open.node, open.fd.get(), object));
     fd = std::move(open.fd);
   } else {
     PX_ASSIGN(fd, objects_->OpenObject(object, O_RDWR));
+    PX_ASSIGN(start, PrepareLive(open.node, fd.get(), object));
   }
-  return BeginLive(open, std::move(fd), object);
+  BeginLive(open, std::move(start), std::move(fd), object);
+  return {};
 }
 
 // The object is shared with other files or volumes: gives this inode one of its own with the same
@@ -356,7 +391,12 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     // With an exchange the others will depend on the copy: it must be as durable as what they had.
     if (exchange && ::fdatasync(temp.get()) != 0) return FailErrno("sync a copy of an object");
   }
+  std::unique_ptr<SparseFile> sparse;
+  if (item.content == cow::ContentKind::kSparse) {
+    PX_ASSIGN(sparse, OpenSparse(open.node, temp.get(), cow::ObjectId{item.base}));
+  }
   cow::ObjectId object;
+  LiveStart start;
   bool exchanged = false;
   const Status status = store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
     PX_ASSIGN(cow::InodeItem now, LoadInode(txn, open.node));
@@ -366,18 +406,30 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     PX_TRY(objects_->Adopt(temp.get(), object));
     now.object = object.value;  // over the same base, where there is one
     PX_TRY(SaveInode(txn, open.node, now));
+    {
+      const ReaderLock io(open.io);
+      PX_ASSIGN(start, PrepareLive(open.node, exchange ? open.fd.get() : temp.get(), object));
+    }
     if (exchange) {
       // The kernel holds the physical file `old` for this inode: it stays with us, under the new
       // id; the copy takes the old id for everybody else. Both have the same bytes now, so a crash
       // before the commit is harmless.
       PX_TRY(objects_->Exchange(old, object));
       exchanged = true;
+      PX_TRY(objects_->unsynced()->SyncNames());
     }
     return {};
   });
-  if (!status && exchanged) PX_TRY(objects_->Exchange(old, object));
   open.next = 0;
-  if (!status) return status;
+  if (!status) {
+    const Status undone = exchanged ? objects_->Exchange(old, object) : Status{};
+    if (!undone) {
+      LogError("object {:x}: {}", old.value, undone.error().ToString());
+      // `old` names the copy now, and what the kernel reads is a copy of it.
+      open.temporary = true;
+    }
+    return status;
+  }
   if (exchange) {
     ++exchanges_;
     MoveSharers(open, old);
@@ -386,11 +438,7 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   }
   const bool kept = std::exchange(open.temporary, false);
   WakeBackground();
-  std::unique_ptr<SparseFile> sparse;
-  if (item.content == cow::ContentKind::kSparse) {
-    PX_ASSIGN(sparse, OpenSparse(open.node, temp.get(), cow::ObjectId{item.base}));
-  }
-  PX_TRY(BeginLive(open, std::move(temp), object, std::move(sparse)));
+  BeginLive(open, std::move(start), std::move(temp), object, std::move(sparse));
   if (kept) objects_->DropKept(open.node.ToFuse());
   return {};
 }
@@ -423,6 +471,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
   if (in_place) PX_TRY(EnsureOwn(open));
   UniqueFd fresh;
   cow::ObjectId object;
+  LiveStart start;
   bool replacing = false;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
@@ -434,6 +483,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
       replacing = (item.flags & cow::kInodeHasVersions) != 0;
       PX_ASSIGN(object, txn.NewObject());
       PX_ASSIGN(fresh, objects_->Take(object));
+      PX_ASSIGN(start, PrepareLive(open.node, fresh.get(), object));
       item.object = object.value;
       item.base = 0;
       item.content = cow::ContentKind::kWhole;
@@ -454,7 +504,8 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
     open.replacing = replacing;
     open.completed = false;
     open.unclean = false;
-    return BeginLive(open, std::move(fresh), object);
+    BeginLive(open, std::move(start), std::move(fresh), object);
+    return {};
   }
   const ReaderLock io(open.io);
   if (::ftruncate(open.fd.get(), 0) != 0) return FailErrno("truncate an object");
@@ -479,7 +530,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   const bool ends_whole = end_live && EndsWhole(open);
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
-    const struct stat attr = Attr(open.node, item, /*tells=*/false);
+    PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item, /*tells=*/false));
     changed = static_cast<uint64_t>(attr.st_size) != item.size ||
               static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
@@ -489,7 +540,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   if (changed || ends_whole || completes) {
     PX_TRY(store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
-      const struct stat attr = Attr(open.node, item, /*tells=*/false);
+      PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item, /*tells=*/false));
       {
         // After the attributes were read: what is the same now was the same then.
         const ReaderLock io(open.io);
@@ -606,15 +657,22 @@ void Filesystem::EndOpen(NodeKey node, int flags, uint64_t handle) {
   Close(*open);
 }
 
+void Filesystem::EndWithoutWriter(OpenInode& open) {
+  // With nobody at all WithEntry ends it.
+  if (open.opens == 0 || open.writers > 0 || open.orphan) return;
+  if (const Status written = WriteBack(open, /*end_live=*/true); !written) {
+    LogWarn("writing back inode {:x}: {}", open.node.ToFuse(), written.error().ToString());
+  }
+}
+
 Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     Unpark(open);
-    Status status = EnsureOwn(open);
-    if (status) status = body(open);
-    if (open.writers > 0) return status;
-    const Status written = WriteBack(open, /*end_live=*/true);
-    return status ? written : status;
+    PX_TRY(EnsureOwn(open));
+    PX_TRY(body(open));
+    EndWithoutWriter(open);
+    return {};
   });
 }
 
@@ -624,10 +682,9 @@ Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
     PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
     return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
       Unpark(open);
-      Status status = Truncate(open, false);
-      if (open.writers > 0) return status;
-      const Status written = WriteBack(open, /*end_live=*/true);
-      return status ? written : status;
+      PX_TRY(Truncate(open, false));
+      EndWithoutWriter(open);
+      return {};
     });
   }
   return WithOwn(node, [this, size](OpenInode& open) PX_NO_TSA -> Status {

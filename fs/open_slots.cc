@@ -1,11 +1,14 @@
 #include "fs/open_slots.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
+#include <span>
+
+#include "base/io.h"
+#include "base/log.h"
 
 namespace px::fs {
 
@@ -23,74 +26,89 @@ Result<std::unique_ptr<OpenSlots>> OpenSlots::Open(const std::string& path,
   struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return FailErrno("stat " + path);
   std::unique_ptr<OpenSlots> slots(new OpenSlots(std::move(fd)));
-  const size_t chunk_bytes = kChunkSlots * sizeof(Slot);
-  const size_t chunks = (static_cast<size_t>(info.st_size) + chunk_bytes - 1) / chunk_bytes;
+  const size_t chunks = (static_cast<size_t>(info.st_size) + kChunkBytes - 1) / kChunkBytes;
   const MutexLock lock(slots->mutex_);
   do {
-    PX_TRY(slots->MapChunk());
-  } while (slots->chunks_.size() < chunks);
+    PX_TRY(slots->AddChunk());
+    PX_TRY(slots->ReadChunk(slots->chunks_ - 1, left_over));
+  } while (slots->chunks_ < chunks);
   std::erase_if(slots->free_, [&](uint32_t index) PX_NO_TSA {
-    const Slot slot = *slots->At(index);
-    if (slot.check == 0 || slot.check != CheckOf(slot)) return false;
-    left_over->push_back(
-        {NodeKey::FromFuse(slot.node), cow::ObjectId{slot.object}, slot.base_mtime_ns});
-    slots->left_over_.push_back(index);
-    return true;
+    return std::binary_search(slots->used_.begin(), slots->used_.end(), index);
   });
   return slots;
 }
 
-OpenSlots::~OpenSlots() {
-  const MutexLock lock(mutex_);
-  for (Slot* chunk : chunks_) ::munmap(chunk, kChunkSlots * sizeof(Slot));
-}
-
-Status OpenSlots::MapChunk() {
-  const size_t bytes = kChunkSlots * sizeof(Slot);
-  const off_t offset = static_cast<off_t>(chunks_.size() * bytes);
-  // Allocated, not only sized: a store into a hole of a full disk would be a SIGBUS. XFS asks for
-  // room even where all is allocated.
+Status OpenSlots::AddChunk() {
+  // XFS asks for room even where all is allocated.
   struct stat info{};
   if (::fstat(fd_.get(), &info) != 0) return FailErrno("stat the table of open files");
-  const off_t end = offset + static_cast<off_t>(bytes);
+  const auto bytes = static_cast<off_t>(kChunkBytes);
+  const off_t offset = static_cast<off_t>(chunks_) * bytes;
+  const off_t end = offset + bytes;
   if (info.st_size < end || info.st_blocks * 512 < end) {
-    const int error = ::posix_fallocate(fd_.get(), offset, static_cast<off_t>(bytes));
+    const int error = ::posix_fallocate(fd_.get(), offset, bytes);
     if (error != 0) return Fail(error, "grow the table of open files");
   }
-  void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), offset);
-  if (mapped == MAP_FAILED) return FailErrno("map the table of open files");
-  const auto first = static_cast<uint32_t>(chunks_.size() * kChunkSlots);
-  chunks_.push_back(static_cast<Slot*>(mapped));
+  const auto first = static_cast<uint32_t>(chunks_ * kChunkSlots);
+  ++chunks_;
   for (uint32_t i = kChunkSlots; i > 0; --i) free_.push_back(first + i - 1);
   return {};
 }
 
+Status OpenSlots::ReadChunk(size_t chunk, std::vector<Entry>* left_over) {
+  std::vector<Slot> found(kChunkSlots);
+  const auto offset = static_cast<off_t>(chunk * kChunkBytes);
+  const ssize_t got = ::pread(fd_.get(), found.data(), kChunkBytes, offset);
+  if (got < 0) return FailErrno("read the table of open files");
+  found.resize(static_cast<size_t>(got) / sizeof(Slot));
+  for (size_t i = 0; i < found.size(); ++i) {
+    const Slot& slot = found[i];
+    if (slot.check == 0) continue;
+    used_.push_back(static_cast<uint32_t>(chunk * kChunkSlots + i));
+    if (slot.check != CheckOf(slot)) continue;
+    left_over->push_back(
+        {NodeKey::FromFuse(slot.node), cow::ObjectId{slot.object}, slot.base_mtime_ns});
+  }
+  return {};
+}
+
+Status OpenSlots::Write(uint32_t index, const Slot& slot) const {
+  const auto bytes = std::as_bytes(std::span(&slot, 1));
+  return WriteAllAt(fd_.get(), bytes, uint64_t{index} * sizeof(Slot),
+                    "write the table of open files");
+}
+
 Result<uint32_t> OpenSlots::Set(const Entry& entry) {
   const MutexLock lock(mutex_);
-  if (free_.empty()) PX_TRY(MapChunk());
+  if (free_.empty()) PX_TRY(AddChunk());
+  Slot slot{entry.node.ToFuse(), entry.object.value, entry.base_mtime_ns, 0};
+  slot.check = CheckOf(slot);
   const uint32_t index = free_.back();
+  PX_TRY(Write(index, slot));
   free_.pop_back();
-  Slot* slot = At(index);
-  slot->node = entry.node.ToFuse();
-  slot->object = entry.object.value;
-  slot->base_mtime_ns = entry.base_mtime_ns;
-  std::atomic_ref<uint64_t>(slot->check).store(CheckOf(*slot), std::memory_order_release);
   return index;
 }
 
 void OpenSlots::ForgetLeftOver() {
-  const MutexLock lock(mutex_);
-  for (const uint32_t index : left_over_) {
-    std::atomic_ref<uint64_t>(At(index)->check).store(0, std::memory_order_release);
-    free_.push_back(index);
+  std::vector<uint32_t> used;
+  {
+    const MutexLock lock(mutex_);
+    used.swap(used_);
   }
-  left_over_.clear();
+  for (const uint32_t index : used) Clear(index);
 }
 
 void OpenSlots::Clear(uint32_t slot) {
+  Erase(slot);
   const MutexLock lock(mutex_);
-  std::atomic_ref<uint64_t>(At(slot)->check).store(0, std::memory_order_release);
   free_.push_back(slot);
+}
+
+void OpenSlots::Erase(uint32_t index) const {
+  // One that stays does no harm: what it says of the file is looked up again after a crash.
+  if (const Status erased = Write(index, Slot{}); !erased) {
+    LogWarn("slot {}: {}", index, erased.error().ToString());
+  }
 }
 
 }  // namespace px::fs

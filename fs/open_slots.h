@@ -33,10 +33,9 @@ class OpenSlots {
   };
   static Result<std::unique_ptr<OpenSlots>> Open(const std::string& path,
                                                  std::vector<Entry>* left_over);
-  ~OpenSlots();
 
-  // Grows the file where it is full (ENOSPC, EIO). The slot is visible to a later Open when this
-  // returned.
+  // Grows the file where it is full. ENOSPC, EDQUOT, EIO, EROFS. The slot is visible to a later
+  // Open when this returned.
   Result<uint32_t> Set(const Entry& entry) PX_EXCLUDES(mutex_);
   void Clear(uint32_t slot) PX_EXCLUDES(mutex_);
   // Clears what an earlier process left, once it is in the tree, or has slots of its own.
@@ -52,19 +51,22 @@ class OpenSlots {
   };
   static_assert(sizeof(Slot) == 32);
   static constexpr size_t kChunkSlots = 4096;
+  static constexpr size_t kChunkBytes = kChunkSlots * sizeof(Slot);
 
   explicit OpenSlots(UniqueFd fd) : fd_(std::move(fd)) {}
-  Status MapChunk() PX_REQUIRES(mutex_);
-  Slot* At(uint32_t slot) PX_REQUIRES(mutex_) {
-    return chunks_[slot / kChunkSlots] + slot % kChunkSlots;
-  }
+  Status AddChunk() PX_REQUIRES(mutex_);
+  Status ReadChunk(size_t chunk, std::vector<Entry>* left_over) PX_REQUIRES(mutex_);
+  // Written, not stored through a mapping: where the filesystem is full, over quota, read-only or
+  // broken, a store is a SIGBUS, and a write an errno.
+  Status Write(uint32_t index, const Slot& slot) const;
+  void Erase(uint32_t index) const;
   static uint64_t CheckOf(const Slot& slot);
 
   const UniqueFd fd_;
   Mutex mutex_;
-  std::vector<Slot*> chunks_ PX_GUARDED_BY(mutex_);
+  size_t chunks_ PX_GUARDED_BY(mutex_) = 0;
+  std::vector<uint32_t> used_ PX_GUARDED_BY(mutex_);  // by an earlier process: not free yet
   std::vector<uint32_t> free_ PX_GUARDED_BY(mutex_);
-  std::vector<uint32_t> left_over_ PX_GUARDED_BY(mutex_);
 };
 
 }  // namespace px::fs

@@ -21,14 +21,14 @@ Result<struct stat> Filesystem::GetAttr(NodeKey node) {
       return {};
     }
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, node));
-    attr = Attr(node, item);
+    PX_ASSIGN(attr, LiveAttr(node, item));
     return {};
   });
   if (status) return attr;
   if (status.error().code() == ENOENT && ghost_count_ > 0) {
     const MutexLock lock(ghosts_mutex_);
     const auto ghost = ghosts_.find(node.ToFuse());
-    if (ghost != ghosts_.end()) return Attr(node, ghost->second.item);
+    if (ghost != ghosts_.end()) return LiveAttr(node, ghost->second.item);
   }
   return Forward(status.error());
 }
@@ -36,10 +36,16 @@ Result<struct stat> Filesystem::GetAttr(NodeKey node) {
 Result<struct stat> Filesystem::SetAttr(NodeKey node, const struct stat& attr, int to_set,
                                         const Caller&) {
   if (node.IsSnapshotsDir()) return Fail(EROFS);
-  if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
-    if (attr.st_size < 0) return Fail(EINVAL);
-    PX_TRY(TruncateTo(node, static_cast<uint64_t>(attr.st_size)));
-  }
+  const bool truncate = (to_set & FUSE_SET_ATTR_SIZE) != 0;
+  if (truncate && attr.st_size < 0) return Fail(EINVAL);
+  // The size comes last: where it fails, no content is lost to a call that returned an error.
+  PX_ASSIGN(const struct stat result, SetAttrOfTree(node, attr, to_set));
+  if (!truncate) return result;
+  PX_TRY(TruncateTo(node, static_cast<uint64_t>(attr.st_size)));
+  return GetAttr(node);
+}
+
+Result<struct stat> Filesystem::SetAttrOfTree(NodeKey node, const struct stat& attr, int to_set) {
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   struct stat result{};
   const Status status = store_->Update([&](cow::Txn& txn) -> Status {
@@ -86,7 +92,7 @@ Result<struct stat> Filesystem::SetAttr(NodeKey node, const struct stat& attr, i
     }
     item.ctime = now;
     PX_TRY(SaveInode(txn, node, item));
-    result = Attr(node, item);
+    PX_ASSIGN(result, LiveAttr(node, item));
     return {};
   });
   if (status) return result;

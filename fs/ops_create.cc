@@ -156,7 +156,8 @@ Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view na
     PX_TRY(SaveInode(txn, parent, parent_item));
     // Before the lock is given up: a release after it must not take the file for unlinked.
     if (const auto open = was_orphan ? table_.Find(node) : nullptr) open->orphan = false;
-    entry = {node, Attr(node, item)};
+    PX_ASSIGN(const struct stat attr, LiveAttr(node, item));
+    entry = {node, attr};
     return {};
   }));
   return entry;
@@ -172,6 +173,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
     PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
     UniqueFd fd;
     cow::ObjectId object;
+    LiveStart start;
     uint64_t made = 0;
     PX_TRY(Once(
         [&](cow::Txn& txn) -> Status {
@@ -182,6 +184,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
                     PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
           PX_ASSIGN(object, txn.NewObject());
           PX_ASSIGN(fd, objects_->Take(object));
+          PX_ASSIGN(start, PrepareLive(created.node, fd.get(), object));
           created.item.object = object.value;
           created.item.content = cow::ContentKind::kWhole;
           PX_TRY(SaveInode(txn, created.node, created.item));
@@ -196,7 +199,8 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
         },
         &made));
     if (!exists) {
-      PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
+      PX_ASSIGN(result.opened,
+                OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
       WakePool();
       return result;
     }
@@ -216,6 +220,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
   Created result;
   UniqueFd fd;
   cow::ObjectId object;
+  LiveStart start;
   uint64_t made = 0;
   PX_TRY(Once(
       [&](cow::Txn& txn) -> Status {
@@ -225,6 +230,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
         created.item.nlink = 0;
         PX_ASSIGN(object, txn.NewObject());
         PX_ASSIGN(fd, objects_->Take(object));
+        PX_ASSIGN(start, PrepareLive(created.node, fd.get(), object));
         created.item.object = object.value;
         created.item.content = cow::ContentKind::kWhole;
         PX_TRY(SaveInode(txn, created.node, created.item));
@@ -234,7 +240,8 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
         return {};
       },
       &made));
-  PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
+  PX_ASSIGN(result.opened,
+            OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
   table_.MarkOrphan(result.entry.node);
   WakePool();
   return result;

@@ -39,7 +39,7 @@ Result<Entry> Filesystem::Lookup(NodeKey parent, std::string_view name) {
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(reader, dir, name));
     found.node = Target(dir, dentry);
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, found.node));
-    found.attr = Attr(found.node, item);
+    PX_ASSIGN(found.attr, LiveAttr(found.node, item));
     return {};
   }));
   return found;
@@ -116,7 +116,9 @@ Status Filesystem::ReadDir(NodeKey node, off_t offset, bool with_attr,
       for (ListedEntry& listed : batch) {
         const auto item = LoadInode(reader, listed.entry.node);
         if (!item) continue;  // named in the log by the engine; a lookup will give the error
-        listed.entry.attr = Attr(listed.entry.node, *item);
+        const auto attr = LiveAttr(listed.entry.node, *item);
+        if (!attr) continue;
+        listed.entry.attr = *attr;
         listed.has_attr = true;
       }
       return {};

@@ -88,7 +88,8 @@ Result<Usage> Filesystem::MeasureUsage(NodeKey volume_root, const Caller& caller
       for (const auto& [key, item] : inodes) {
         ++usage.inodes;
         if (!S_ISREG(item.mode)) continue;
-        const struct stat attr = Attr({volume, cow::Ino{cow::LoadBigEndian64(key.data())}}, item);
+        PX_ASSIGN(const struct stat attr,
+                  LiveAttr({volume, cow::Ino{cow::LoadBigEndian64(key.data())}}, item));
         const auto bytes = static_cast<uint64_t>(attr.st_blocks) * 512;
         usage.logical_bytes += static_cast<uint64_t>(attr.st_size);
         usage.allocated_bytes += bytes;

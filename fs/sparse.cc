@@ -71,12 +71,16 @@ Status Filesystem::BecomeSparse(OpenInode& open, const cow::InodeItem& item) {
   PX_ASSIGN(UniqueFd base_fd, objects_->OpenObject(base, O_RDONLY));
   UniqueFd own;
   cow::ObjectId object;
+  LiveStart start;
+  std::unique_ptr<SparseFile> sparse;
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem now, LoadInode(txn, open.node));
     PX_ASSIGN(object, txn.NewObject());
     PX_ASSIGN(own, objects_->Take(object));
     if (::ftruncate(own.get(), static_cast<off_t>(now.size)) != 0)
       return FailErrno("size an object");
+    PX_ASSIGN(sparse, SparseFile::Open(own.get(), std::move(base_fd), base, {}));
+    PX_ASSIGN(start, PrepareLive(open.node, own.get(), object));
     objects_->unsynced()->Add(object);
     now.base = base.value;
     now.object = object.value;
@@ -84,8 +88,8 @@ Status Filesystem::BecomeSparse(OpenInode& open, const cow::InodeItem& item) {
     return SaveInode(txn, open.node, now);
   }));
   WakePool();
-  PX_ASSIGN(auto sparse, SparseFile::Open(own.get(), std::move(base_fd), base, {}));
-  return BeginLive(open, std::move(own), object, std::move(sparse));
+  BeginLive(open, std::move(start), std::move(own), object, std::move(sparse));
+  return {};
 }
 
 Status Filesystem::SaveRuns(OpenInode& open) {

@@ -15,6 +15,12 @@ constexpr size_t kOneByOne = 32;
 
 size_t DirOf(cow::ObjectId id) { return (id.value >> 8) & 0xff; }
 
+// The error of a flush.
+Status FailFlush(std::string context, bool* lost) {
+  *lost = errno != ENOSPC && errno != EDQUOT;
+  return FailErrno(std::move(context));
+}
+
 }  // namespace
 
 std::string ObjectName(cow::ObjectId id) { return fmt::format("{:02x}/{:x}", DirOf(id), id.value); }
@@ -51,25 +57,27 @@ void Unsynced::Flushed(cow::ObjectId id, uint64_t mark) {
   if (found != work_.objects.end() && found->second <= mark) work_.objects.erase(found);
 }
 
-Status Unsynced::FlushObjects(const Work& work) const {
+Status Unsynced::FlushObjects(const Work& work, bool* lost) const {
   if (work.everything || work.objects.size() > kOneByOne) {
-    return ::syncfs(dir_.get()) == 0 ? Status{} : Status(FailErrno("sync the store's filesystem"));
+    return ::syncfs(dir_.get()) == 0 ? Status{} : FailFlush("sync the store's filesystem", lost);
   }
   for (const auto& [id, mark] : work.objects) {
     const std::string name = ObjectName(cow::ObjectId{id});
     const UniqueFd fd(::openat(dir_.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd && errno == ENOENT) continue;  // nothing named it any more
-    if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync object " + name);
+    if (!fd) return FailErrno("open object " + name + " to sync it");
+    if (::fsync(fd.get()) != 0) return FailFlush("sync object " + name, lost);
   }
   return {};
 }
 
-Status Unsynced::FlushDirs(const Work& work) const {
+Status Unsynced::FlushDirs(const Work& work, bool* lost) const {
   for (size_t i = 0; work.names && i < work.dirs.size(); ++i) {
     if (!work.dirs[i]) continue;
     const std::string name = fmt::format("{:02x}", i);
     const UniqueFd fd(::openat(dir_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync objects/" + name);
+    if (!fd) return FailErrno("open objects/" + name + " to sync it");
+    if (::fsync(fd.get()) != 0) return FailFlush("sync objects/" + name, lost);
   }
   return {};
 }
@@ -82,7 +90,12 @@ Status Unsynced::SyncNames() {
     work.dirs = work_.dirs;
     work.names = work_.names;
   }
-  return FlushDirs(work);
+  bool lost = false;
+  Status status = FlushDirs(work, &lost);
+  if (!lost) return status;
+  const MutexLock lock(mutex_);
+  broken_ = status.error();
+  return status;
 }
 
 std::function<Status()> Unsynced::Prepare() {
@@ -97,18 +110,18 @@ std::function<Status()> Unsynced::Prepare() {
 }
 
 Status Unsynced::Run(uint64_t number, uint64_t oldest, const Work& work) {
-  Status status = FlushObjects(work);
-  if (status) status = FlushDirs(work);
+  bool lost = false;
+  Status status = FlushObjects(work, &lost);
+  if (status) status = FlushDirs(work, &lost);
   const MutexLock lock(mutex_);
   if (!status) {
-    const int code = status.error().code();
-    if (code == ENOSPC || code == EDQUOT) {
+    if (lost) {
+      broken_ = status.error();
+    } else {
       for (const auto& [id, mark] : work.objects) work_.objects.emplace(id, mark);
       for (size_t i = 0; i < work.dirs.size(); ++i) work_.dirs[i] = work_.dirs[i] || work.dirs[i];
       work_.names = work_.names || work.names;
       work_.everything = work_.everything || work.everything;
-    } else {
-      broken_ = status.error();
     }
     failed_.emplace(number, status.error());
   }

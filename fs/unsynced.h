@@ -44,8 +44,9 @@ class Unsynced {
 
   // Takes what is there; the function, which must be called, makes it durable, and waits until what
   // was taken before is durable too, since several sync points may be made at a time. None: there
-  // is nothing to do. EIO: the kernel may have forgotten what it could not write, so every later
-  // call fails too; ENOSPC, EDQUOT: a later call tries again.
+  // is nothing to do. EIO of a flush: the kernel may have forgotten what it could not write, so
+  // every later call fails too. After anything else (ENOSPC and EDQUOT of a flush, a file that
+  // could not be opened to be flushed) a later call tries again.
   std::function<Status()> Prepare() PX_EXCLUDES(mutex_);
 
  private:
@@ -56,8 +57,9 @@ class Unsynced {
     bool everything = false;
   };
   Status Run(uint64_t number, uint64_t oldest, const Work& work) PX_EXCLUDES(mutex_);
-  Status FlushObjects(const Work& work) const;
-  Status FlushDirs(const Work& work) const;
+  // *lost: the kernel may have forgotten something.
+  Status FlushObjects(const Work& work, bool* lost) const;
+  Status FlushDirs(const Work& work, bool* lost) const;
 
   const UniqueFd dir_;
   mutable Mutex mutex_;

@@ -4,6 +4,7 @@
 // content stays, as a version of the file, until the new one was closed by a process that was not
 // being killed and is on disk.
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -106,6 +107,7 @@ void Filesystem::SettleLater(NodeKey node, cow::ObjectId object) {
 }
 
 void Filesystem::SettleLoop() {
+  ::pthread_setname_np(::pthread_self(), "px-settle");
   for (;;) {
     Replaced replaced;
     {

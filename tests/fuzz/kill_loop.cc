@@ -38,6 +38,7 @@ namespace px::testing {
 namespace {
 
 constexpr size_t kSlots = 24;
+constexpr size_t kClones = 4;
 constexpr size_t kMaxProcesses = 8;
 constexpr size_t kRecord = 16;
 constexpr auto kRoundLimit = std::chrono::seconds(60);
@@ -51,12 +52,21 @@ struct Slot {
 
 struct WorkerState {
   std::array<Slot, kSlots> slots;
+  Slot checkpoint;                // saved by truncating it and writing over it
   std::atomic<uint64_t> records;  // acknowledged appends to the log
+};
+
+// A clone: 1 if it is there.
+struct CloneState {
+  std::atomic<uint64_t> intended;
+  std::atomic<uint64_t> done;
 };
 
 // In memory that parent and workers share.
 struct Shared {
   std::atomic<uint64_t> calls;
+  std::array<CloneState, kClones> clones;
+  std::atomic<uint64_t> cloned, dropped;
   std::array<WorkerState, kMaxProcesses> workers;
 };
 
@@ -111,11 +121,13 @@ class LoadWorker {
  private:
   bool Step(int log) {
     const size_t slot = random_.Below(kSlots);
-    switch (random_.Below(6)) {
+    switch (random_.Below(7)) {
       case 0:
         return Remove(slot);
       case 1:
         return Label(slot);
+      case 3:
+        return SaveInPlace();
       case 2: {
         const std::string record = LogRecord(state_.records);
         if (::write(log, record.data(), record.size()) != ssize_t{kRecord}) return false;
@@ -135,6 +147,16 @@ class LoadWorker {
     if (!WriteWhole(temporary, Content(version))) return false;
     if (::rename(temporary.c_str(), Name(index).c_str()) != 0) return false;
     slot.done = version;
+    return true;
+  }
+
+  // As torch.save does: whoever is killed meanwhile leaves a torn file, and the one before it as a
+  // kept version.
+  bool SaveInPlace() {
+    const uint64_t version = random_.Next() | 1;
+    state_.checkpoint.intended = version;
+    if (!WriteWhole(dir_ + "/checkpoint", Content(version) + std::string(4096, 'c'))) return false;
+    state_.checkpoint.done = version;
     return true;
   }
 
@@ -165,6 +187,21 @@ class LoadWorker {
   Random random_;
 };
 
+// Clones the volume that the others write in, and drops clones, until the daemon is killed.
+void CloneAndDrop(const std::string& root, Shared& shared, uint64_t seed) {
+  Random random(seed);
+  for (;;) {
+    const size_t index = random.Below(kClones);
+    CloneState& clone = shared.clones[index];
+    const std::string path = fmt::format("{}/clone{}", root, index);
+    const bool there = clone.done != 0;
+    clone.intended = there ? 0 : 1;
+    if ((there ? DropVolume(path) : CloneVolume(root + "/work", path)) != 0) return;
+    clone.done = there ? 0 : 1;
+    ++(there ? shared.dropped : shared.cloned);
+  }
+}
+
 struct Options {
   const MountMode* mode = nullptr;
   uint64_t seed = 0;
@@ -184,7 +221,9 @@ class KillLoop {
   bool Round(uint64_t number);
   bool VerifyWorker(size_t id);
   bool VerifySlot(size_t id, size_t index);
+  bool VerifyCheckpoint(size_t id);
   bool VerifyClones();
+  bool VerifyClone(size_t clone);
   std::string Dir(size_t id) const { return fmt::format("{}/work/w{}", mount_.root(), id); }
   bool Fail(const std::string& what) const;
 
@@ -192,7 +231,7 @@ class KillLoop {
   MountFixture& mount_;
   Shared& shared_;
   Random random_;
-  int clones_ = 0;
+  uint64_t restored_ = 0;
 };
 
 bool KillLoop::Fail(const std::string& what) const {
@@ -214,8 +253,13 @@ bool KillLoop::Run() {
        ++kills) {
     if (!Round(kills)) return Fail(fmt::format("after kill {}", kills + 1));
   }
-  std::printf("ok: %llu kills, %llu calls, %d clones\n", static_cast<unsigned long long>(kills),
-              static_cast<unsigned long long>(shared_.calls.load()), clones_);
+  const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
+  std::printf(
+      "ok: %llu kills, %llu calls, %llu clones, %llu drops, %llu torn checkpoints restored: 0 "
+      "lost, "
+      "0 wrong\n",
+      number(kills), number(shared_.calls), number(shared_.cloned), number(shared_.dropped),
+      number(restored_));
   return true;
 }
 
@@ -231,7 +275,14 @@ bool KillLoop::Round(uint64_t number) {
     }
     workers.push_back(pid);
   }
-  // The kill comes after a random number of calls, some of them while a clone is made.
+  const pid_t cloner = ::fork();
+  if (cloner == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    CloneAndDrop(mount_.root(), shared_, options_.seed + number * 100 + 99);
+    ::_exit(0);
+  }
+  workers.push_back(cloner);
+  // The kill comes after a random number of calls.
   const uint64_t target = shared_.calls + 1 + random_.Below(400);
   const auto limit = std::chrono::steady_clock::now() + kRoundLimit;
   bool hung = false;
@@ -239,16 +290,9 @@ bool KillLoop::Round(uint64_t number) {
     std::this_thread::yield();
     hung = std::chrono::steady_clock::now() > limit;
   }
-  bool cloned = true;
-  if (clones_ < 20 && random_.OneIn(3)) {
-    cloned = CloneVolume(mount_.root() + "/work",
-                         fmt::format("{}/clone{}", mount_.root(), clones_)) == 0;
-    ++clones_;
-  }
   mount_.KillDaemon();
   for (const pid_t pid : workers) ::waitpid(pid, nullptr, 0);
   if (hung) return Fail("the workers hung");
-  if (!cloned) return Fail("clone");
 
   const RunResult fsck = mount_.PxFs({"fsck", mount_.store()});
   if (fsck.exit_code != 0) return Fail("fsck: " + fsck.output);
@@ -263,6 +307,7 @@ bool KillLoop::VerifyWorker(size_t id) {
   for (size_t slot = 0; slot < kSlots; ++slot) {
     if (!VerifySlot(id, slot)) return false;
   }
+  if (!VerifyCheckpoint(id)) return false;
   std::string log;
   WorkerState& state = shared_.workers[id];
   if (!ReadWhole(Dir(id) + "/log", &log)) {
@@ -309,22 +354,63 @@ bool KillLoop::VerifySlot(size_t id, size_t index) {
   return true;
 }
 
-// A clone was made while files were written: each of its slots must be whole.
+// Whole, or torn with the last good one kept.
+bool KillLoop::VerifyCheckpoint(size_t id) {
+  Slot& slot = shared_.workers[id].checkpoint;
+  const std::string path = Dir(id) + "/checkpoint";
+  const auto version_of = [&]() -> uint64_t {
+    std::string content;
+    uint64_t version = 0;
+    if (!ReadWhole(path, &content) || content.size() < sizeof version) return 0;
+    std::memcpy(&version, content.data(), sizeof version);
+    return content == Content(version) + std::string(4096, 'c') ? version : 0;
+  };
+  uint64_t version = version_of();
+  const bool torn = version == 0 || (version != slot.done && version != slot.intended);
+  if (torn && slot.done != 0) {
+    if (slot.done == slot.intended) return Fail(path + " is torn, and nobody wrote to it");
+    if (const int error = RestoreFile(path); error != 0) {
+      return Fail(fmt::format("{} is torn, and not restored: {}", path, strerrorname_np(error)));
+    }
+    version = version_of();
+    if (version != slot.done) return Fail(path + " was restored to something else");
+    ++restored_;
+  }
+  slot.done = torn && slot.done == 0 ? 0 : version;
+  slot.intended = slot.done.load();
+  return true;
+}
+
 bool KillLoop::VerifyClones() {
-  for (int clone = 0; clone < clones_; ++clone) {
-    for (size_t id = 0; id < options_.processes; ++id) {
-      for (size_t slot = 0; slot < kSlots; ++slot) {
-        const std::string path =
-            fmt::format("{}/clone{}/w{}/slot{}", mount_.root(), clone, id, slot);
-        std::string content;
-        uint64_t version = 0;
-        if (!ReadWhole(path, &content)) {
-          if (errno == ENOENT) continue;
-          return Fail(path + ": " + strerrorname_np(errno));
-        }
-        if (content.size() >= sizeof version) std::memcpy(&version, content.data(), sizeof version);
-        if (content != Content(version))
-          return Fail(fmt::format("{} is torn: {} bytes", path, content.size()));
+  for (size_t clone = 0; clone < kClones; ++clone) {
+    CloneState& state = shared_.clones[clone];
+    struct stat info{};
+    const std::string path = fmt::format("{}/clone{}", mount_.root(), clone);
+    const uint64_t there = ::stat(path.c_str(), &info) == 0 ? 1 : 0;
+    if (there == 0 && errno != ENOENT) return Fail(path + ": " + strerrorname_np(errno));
+    if (there != state.done && there != state.intended) {
+      return Fail(path + (there != 0 ? " is there, and was dropped" : " is gone"));
+    }
+    state.done = there;
+    if (there != 0 && !VerifyClone(clone)) return false;
+  }
+  return true;
+}
+
+// It was made while files were written: each of its slots must be whole.
+bool KillLoop::VerifyClone(size_t clone) {
+  for (size_t id = 0; id < options_.processes; ++id) {
+    for (size_t slot = 0; slot < kSlots; ++slot) {
+      const std::string path = fmt::format("{}/clone{}/w{}/slot{}", mount_.root(), clone, id, slot);
+      std::string content;
+      uint64_t version = 0;
+      if (!ReadWhole(path, &content)) {
+        if (errno == ENOENT) continue;
+        return Fail(path + ": " + strerrorname_np(errno));
+      }
+      if (content.size() >= sizeof version) std::memcpy(&version, content.data(), sizeof version);
+      if (content != Content(version)) {
+        return Fail(fmt::format("{} is torn: {} bytes", path, content.size()));
       }
     }
   }

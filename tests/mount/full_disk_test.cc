@@ -11,31 +11,10 @@
 
 #include "tests/mount/volume.h"
 #include "tests/testing/small_disk.h"
+#include "tests/testing/small_disk_files.h"
 
 namespace px::testing {
 namespace {
-
-std::string Content(size_t number, size_t size) {
-  std::string bytes(size, static_cast<char>('a' + number % 26));
-  return std::to_string(number) + bytes;
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return std::string((std::istreambuf_iterator<char>(file)), {});
-}
-
-// 0 or the errno of the first call that failed.
-int WriteFile(const std::string& path, const std::string& content, bool sync) {
-  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0644));
-  if (!fd) return errno;
-  for (size_t done = 0; done < content.size();) {
-    const ssize_t put = ::write(fd.get(), content.data() + done, content.size() - done);
-    if (put < 0) return errno;
-    done += static_cast<size_t>(put);
-  }
-  return sync && ::fsync(fd.get()) != 0 ? errno : 0;
-}
 
 struct DiskKind {
   const char* type;

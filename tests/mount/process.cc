@@ -11,8 +11,6 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
 namespace px::testing {
 namespace {
@@ -159,8 +157,14 @@ std::vector<pid_t> ProcessesNaming(const std::string& text) {
   while (const dirent* entry = ::readdir(proc)) {
     const pid_t pid = std::atoi(entry->d_name);
     if (pid <= 0 || pid == ::getpid()) continue;
-    std::ifstream file("/proc/" + std::string(entry->d_name) + "/cmdline", std::ios::binary);
-    const std::string command((std::istreambuf_iterator<char>(file)), {});
+    // One that ends meanwhile cannot be read, which a stream's iterators throw on.
+    const UniqueFd file(
+        ::open(("/proc/" + std::string(entry->d_name) + "/cmdline").c_str(), O_RDONLY | O_CLOEXEC));
+    std::string command;
+    char buffer[4096];
+    for (ssize_t n = 0; file && (n = ::read(file.get(), buffer, sizeof buffer)) > 0;) {
+      command.append(buffer, static_cast<size_t>(n));
+    }
     if (command.find(text) != std::string::npos) found.push_back(pid);
   }
   ::closedir(proc);

@@ -172,7 +172,10 @@ Status MountFixture::Mount() {
   if (!mode_.px) return {};
   // The kernel wakes a poll of this file when a mount appears; what it waits for is thus an event.
   const UniqueFd table(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
-  std::vector<std::string> argv = {PxFsProgram(), "mount", "--store", store_, "--foreground"};
+  std::vector<std::string> argv;
+  if (!environment_.empty()) argv.emplace_back("env");
+  argv.insert(argv.end(), environment_.begin(), environment_.end());
+  argv.insert(argv.end(), {PxFsProgram(), "mount", "--store", store_, "--foreground"});
   if (!mode_.options.empty()) argv.insert(argv.end(), {"-o", std::string(mode_.options)});
   argv.push_back(root_);
   PX_ASSIGN(daemon_, Background::Start(argv, log_));

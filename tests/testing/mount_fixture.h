@@ -55,6 +55,9 @@ class MountFixture {
   const std::string& scratch() const { return scratch_; }
   const std::string& store() const { return store_; }
 
+  // NAME=VALUE words that px-fs gets in its environment from the next Mount on.
+  void set_environment(std::vector<std::string> words) { environment_ = std::move(words); }
+
   // No-ops on a plain directory. Unmount fails with EBUSY while something in the mount is open.
   Status Mount();
   Status Unmount();
@@ -87,6 +90,7 @@ class MountFixture {
   std::string store_;
   std::string log_;
   std::string xfs_;  // where the loop image is mounted, if it is
+  std::vector<std::string> environment_;
   Background daemon_;
 };
 

@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -52,12 +53,22 @@ Result<std::unique_ptr<SmallDisk>> SmallDisk::Create(const std::string& type, ui
   ::mkdir(disk->root_.c_str(), 0755);
   if (type == "xfs") {
     PX_TRY(Command({"mkfs.xfs", "-q", "-m", "reflink=1", image}));
+  } else if (type == "btrfs-quota") {
+    PX_TRY(Command({"mkfs.btrfs", "-q", image}));
   } else if (type == "few-inodes") {
     PX_TRY(Command({"mkfs.ext4", "-q", "-m", "0", "-N", "2000", image}));
   } else {
     PX_TRY(Command({"mkfs.ext4", "-q", "-m", "0", image}));
   }
-  PX_TRY(Command({"mount", "-o", "loop", image, disk->disk_}));
+  disk->options_ = type == "ext4" ? "loop,errors=remount-ro" : "loop";
+  PX_TRY(Command({"mount", "-o", disk->options_, image, disk->disk_}));
+  if (type == "btrfs-quota") {
+    // As quota of a subvolume, since not every kernel has that of ext4 and XFS.
+    PX_TRY(Command({"btrfs", "quota", "enable", disk->disk_}));
+    PX_TRY(Command({"btrfs", "subvolume", "create", disk->store()}));
+    PX_TRY(
+        Command({"btrfs", "qgroup", "limit", std::to_string(megabytes / 3) + "M", disk->store()}));
+  }
   return disk;
 }
 
@@ -108,7 +119,24 @@ void SmallDisk::StopDisk() const {
 
 Status SmallDisk::RestartDisk() const {
   if (::umount2(disk_.c_str(), 0) != 0) return FailErrno("umount " + disk_);
-  return Command({"mount", "-o", "loop", directory_ + "/image", disk_});
+  return Command({"mount", "-o", options_, directory_ + "/image", disk_});
+}
+
+Status SmallDisk::LiftQuota() const {
+  return Command({"btrfs", "qgroup", "limit", "none", store()});
+}
+
+Status SmallDisk::TriggerError() const {
+  struct stat info{};
+  if (::stat(disk_.c_str(), &info) != 0) return FailErrno("stat " + disk_);
+  const std::string device = "/sys/dev/block/" + std::to_string(major(info.st_dev)) + ":" +
+                             std::to_string(minor(info.st_dev));
+  std::error_code error;
+  const std::string name = std::filesystem::canonical(device, error).filename();
+  if (error) return Fail(error.value(), device);
+  std::ofstream file("/sys/fs/ext4/" + name + "/trigger_fs_error");
+  if (!(file << "asked for by a test" << std::flush)) return Fail(EOPNOTSUPP, "trigger_fs_error");
+  return {};
 }
 
 struct statvfs SmallDisk::Space() const {

@@ -18,8 +18,9 @@ namespace px::testing {
 
 class SmallDisk {
  public:
-  // `type`: "ext4", "xfs", or "few-inodes": ext4 with about 2000 of them. EOPNOTSUPP with the
-  // reason if this machine cannot.
+  // `type`: "ext4", "xfs", "few-inodes": ext4 with about 2000 of them, or "btrfs-quota": btrfs
+  // where the store may have a third of the disk. EOPNOTSUPP with the reason if this machine
+  // cannot.
   static Result<std::unique_ptr<SmallDisk>> Create(const std::string& type, uint64_t megabytes);
   ~SmallDisk();
   SmallDisk(const SmallDisk&) = delete;
@@ -38,6 +39,11 @@ class SmallDisk {
   // a power cut. The px daemon must be gone before RestartDisk.
   void StopDisk() const;
   Status RestartDisk() const;
+  // btrfs-quota only.
+  Status LiftQuota() const;
+  // ext4 only: as if its metadata were found broken. It turns read-only by itself, until
+  // RestartDisk.
+  Status TriggerError() const;
   struct statvfs Space() const;
   uint64_t FreeBytes() const;
   // `px-fs ARGS...`
@@ -48,6 +54,7 @@ class SmallDisk {
   explicit SmallDisk(std::string directory);
 
   const std::string directory_, disk_, root_;
+  std::string options_;  // the disk is mounted with
 };
 
 }  // namespace px::testing

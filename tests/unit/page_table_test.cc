@@ -146,19 +146,35 @@ TEST_F(PageTableTest, QueueGivesTheNewestFirst) {
 }
 
 TEST_F(PageTableTest, AFailedCommitChangesNothing) {
+  // The last thing that a batch writes is refused.
+  const auto database = Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000, "unix-excl");
+  ASSERT_TRUE(database);
+  ASSERT_TRUE(
+      database->Execute("CREATE TRIGGER refuse BEFORE INSERT ON counter WHEN NEW.value = 2 "
+                        "BEGIN SELECT RAISE(ABORT, 'refused'); END"));
   PageBatch batch;
   batch.queued = {{1, ReclaimRow::Kind::kObject, 7}};
-  Commit(batch);
   const Page page = Filled('x');
   batch.pages.push_back({NodeId{1}, page});
   batch.counters = {{Counter::kNextNode, 2}};
-  const Status status = table_->Commit(batch);  // the same row of the queue once more
+  const Status status = table_->Commit(batch);
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), EEXIST);
   Page loaded;
   EXPECT_EQ(table_->Load(NodeId{1}, loaded).error().code(), ENOENT);
   EXPECT_EQ(*table_->LoadCounter(Counter::kNextNode), 0U);
+  EXPECT_TRUE(table_->LoadQueue(ReclaimRow::Kind::kObject, 5, 3)->empty());
   Put(1, 'y');  // and the next one works
+}
+
+// Its Sync may have failed, and it comes again.
+TEST_F(PageTableTest, TheSameBatchAgainIsNoError) {
+  PageBatch batch;
+  batch.queued = {{1, ReclaimRow::Kind::kObject, 7}};
+  batch.counters = {{Counter::kJournal, 2}};
+  Commit(batch);
+  Commit(batch);
+  EXPECT_EQ(table_->LoadQueue(ReclaimRow::Kind::kObject, 5, 3)->size(), 1U);
 }
 
 TEST_F(PageTableTest, APageOfAnotherSizeIsEuclean) {

@@ -1,0 +1,38 @@
+// What tests on small disks write and read back.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "base/unique_fd.h"
+
+namespace px::testing {
+
+inline std::string Content(size_t number, size_t size) {
+  std::string bytes(size, static_cast<char>('a' + number % 26));
+  return std::to_string(number) + bytes;
+}
+
+inline std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
+// 0 or the errno of the first call that failed.
+inline int WriteFile(const std::string& path, const std::string& content, bool sync) {
+  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0644));
+  if (!fd) return errno;
+  for (size_t done = 0; done < content.size();) {
+    const ssize_t put = ::write(fd.get(), content.data() + done, content.size() - done);
+    if (put < 0) return errno;
+    done += static_cast<size_t>(put);
+  }
+  return sync && ::fsync(fd.get()) != 0 ? errno : 0;
+}
+
+}  // namespace px::testing
