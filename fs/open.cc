@@ -5,6 +5,8 @@
 
 #include "base/log.h"
 #include "fs/filesystem.h"
+#include "fs/sealer.h"
+#include "fs/seals.h"
 
 namespace px::fs {
 namespace {
@@ -38,8 +40,9 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   } else {
     PX_ASSIGN(gate, Enter(node.volume));
   }
+  if ((flags & O_TRUNC) == 0) PX_TRY(RefuseDamaged(node));
   Opened opened;
-  PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+  PX_TRY(NotMissing(node, WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     // The kernel's pages of a file that was only read since it got them are true. Of one that was
     // written they may not be: what a mapping stored behind the end shows up when the file grows.
     const bool known =
@@ -51,7 +54,7 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
     const bool keep = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
     opened = {open.backing_id, keep, open.replacing};
     return {};
-  }));
+  })));
   return opened;
 }
 
@@ -178,6 +181,7 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     before = exchanges_;
     PX_ASSIGN(UniqueFd fd,
               objects_->OpenObject(object, own && !options_.read_only ? O_RDWR : O_RDONLY));
+    PX_TRY(CheckSizeOf(open.node, item, fd.get()));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;
@@ -240,12 +244,15 @@ Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
   PX_ASSIGN(const uint32_t slot, slots_->Set({open.node, object, mtime_ns}));
   if (open.slot) slots_->Clear(*open.slot);
   open.slot = slot;
-  const WriterLock io(open.io);
-  open.sparse = std::move(sparse);
-  open.fd = std::move(fd);
-  open.object = object;
-  open.base_mtime_ns = mtime_ns;
-  open.live = true;
+  {
+    const WriterLock io(open.io);
+    open.sparse = std::move(sparse);
+    open.fd = std::move(fd);
+    open.object = object;
+    open.base_mtime_ns = mtime_ns;
+    open.live = true;
+  }
+  seals_->Writing(object);
   return {};
 }
 
@@ -357,6 +364,7 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   }
   if (exchange) {
     ++exchanges_;
+    seals_->Writing(old);  // another file now
     MoveSharers(open, old);
     const WriterLock io(open.io);
     temp = std::move(open.fd);
@@ -490,6 +498,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   if (ends_whole) WakeBackground();  // the base may have been nobody else's
   if (open.slot) slots_->Clear(*open.slot);
   open.slot.reset();
+  if (sealer_ != nullptr && !open.orphan) sealer_->Closed(open.node, object);
   if (open.replacing && !open.unclean) SettleLater(open.node, object);
   open.replacing = false;
   return {};
@@ -563,6 +572,7 @@ void Filesystem::EndOpen(NodeKey node, int flags) {
 
 Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
+  PX_TRY(RefuseDamaged(node));
   return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     Unpark(open);
     Status status = EnsureOwn(open);
