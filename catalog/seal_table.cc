@@ -35,9 +35,8 @@ int64_t SumOf(cow::ObjectId object, const Seal& seal, int64_t epoch) {
     int64_t mtime_ns, ctime_ns;
     std::array<std::byte, 16> digest;
     int64_t state, verified_ns, epoch;
-  } all{object.value, seal.size,
-        seal.mtime_ns, seal.ctime_ns,
-        seal.digest,   static_cast<int64_t>(seal.state),
+  } all{object.value,     seal.size,   seal.mtime_ns,
+        seal.ctime_ns,    seal.digest, static_cast<int64_t>(seal.state),
         seal.verified_ns, epoch};
   static_assert(sizeof all == 72);
   return static_cast<int64_t>(XXH3_64bits(&all, sizeof all));
@@ -97,8 +96,9 @@ Status SealTable::Configure() {
   PX_ASSIGN(const bool row, mode.Step());
   if (!row || mode.Text(0) != "wal") return Fail(ENOTSUP, "no write-ahead log can be had here");
   mode.Reset();
-  PX_TRY(database_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;"
-                           "PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY"));
+  PX_TRY(
+      database_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;"
+                        "PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY"));
   sqlite3_wal_hook(
       database_.handle(),
       [](void* self, sqlite3*, const char*, int pages) {
@@ -235,9 +235,8 @@ Status SealTable::Scan(cow::ObjectId from,
                        const std::function<bool(cow::ObjectId, const Seal&)>& visit) {
   const MutexLock lock(mutex_);
   return Guarded([&]() PX_NO_TSA -> Status {
-    PX_ASSIGN(Statement rows,
-              database_.Prepare("SELECT " + std::string(kColumns) +
-                                " FROM seal WHERE object >= ? ORDER BY object"));
+    PX_ASSIGN(Statement rows, database_.Prepare("SELECT " + std::string(kColumns) +
+                                                " FROM seal WHERE object >= ? ORDER BY object"));
     rows.Bind(1, static_cast<int64_t>(from.value));
     for (;;) {
       PX_ASSIGN(const bool row, rows.Step());
@@ -269,8 +268,7 @@ Result<cow::ObjectId> SealTable::End() {
   const MutexLock lock(mutex_);
   cow::ObjectId end{0};
   PX_TRY(Guarded([&]() PX_NO_TSA -> Status {
-    PX_ASSIGN(const int64_t last,
-              NumberOf(database_, "SELECT coalesce(max(object), 0) FROM seal"));
+    PX_ASSIGN(const int64_t last, NumberOf(database_, "SELECT coalesce(max(object), 0) FROM seal"));
     end = cow::ObjectId{static_cast<uint64_t>(last) + 1};
     return {};
   }));

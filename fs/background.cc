@@ -54,16 +54,15 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
       LogWarn("filling the pool of objects: {}", filled.error().ToString());  // a full disk
     }
   }
-  fs->background_ = std::thread([raw = fs.get()] { raw->BackgroundLoop(); });
-  fs->settler_ = std::thread([raw = fs.get()] { raw->SettleLoop(); });
   if (options.seal && !options.read_only && fs->seals_->enabled()) {
     fs->sealer_ = std::make_unique<Sealer>(fs.get(), options.seal_after);
   }
+  fs->background_ = std::thread([raw = fs.get()] { raw->BackgroundLoop(); });
+  fs->settler_ = std::thread([raw = fs.get()] { raw->SettleLoop(); });
   return fs;
 }
 
 Filesystem::~Filesystem() {
-  sealer_.reset();
   {
     const MutexLock lock(background_mutex_);
     stopping_ = true;
@@ -76,6 +75,7 @@ Filesystem::~Filesystem() {
   }
   if (background_.joinable()) background_.join();
   if (settler_.joinable()) settler_.join();
+  sealer_.reset();  // the threads above may give it work
   if (options_.read_only || store_ == nullptr) return;
   // The kernel sends no releases at an unmount by force: end here what is still open.
   for (const auto& open : table_.All()) {

@@ -16,14 +16,13 @@ bool Filesystem::NamesObject(const CheckTarget& target) {
   if (!target.version) return HasObject(target.node, target.object);
   bool names = false;
   const Status looked = store_->View([&](cow::Reader& reader) -> Status {
-    return reader.Scan(target.node.volume, cow::ItemKey(target.node.ino, cow::ItemType{0}),
-                       cow::InodeKeyEnd(target.node.ino),
-                       [&](std::string_view key, std::string_view value) {
-                         cow::ForEachObject(key, value, [&](cow::ObjectId object) {
-                           names = names || object == target.object;
-                         });
-                         return !names;
-                       });
+    return reader.Scan(
+        target.node.volume, cow::ItemKey(target.node.ino, cow::ItemType{0}),
+        cow::InodeKeyEnd(target.node.ino), [&](std::string_view key, std::string_view value) {
+          cow::ForEachObject(
+              key, value, [&](cow::ObjectId object) { names = names || object == target.object; });
+          return !names;
+        });
   });
   return looked ? names : looked.error().code() != ENOENT;
 }
@@ -58,10 +57,12 @@ Status Filesystem::RefuseDamaged(NodeKey node) {
 
 Status Filesystem::NotMissing(NodeKey node, Status status) {
   if (status || status.error().code() != ENOENT) return status;
-  const bool there = store_->View([&](cow::Reader& reader) -> Status {
-    PX_TRY(LoadInode(reader, node));
-    return {};
-  }).has_value();
+  const bool there = store_
+                         ->View([&](cow::Reader& reader) -> Status {
+                           PX_TRY(LoadInode(reader, node));
+                           return {};
+                         })
+                         .has_value();
   if (!there) return status;
   LogError("inode {:x} is refused: {}", node.ToFuse(), status.error().ToString());
   return Fail(EIO, "the object of the file is missing");
@@ -138,8 +139,8 @@ Result<std::string> Filesystem::VolumePath(cow::Reader& reader, cow::VolumeId vo
 
 Result<std::vector<std::string>> Filesystem::FullPathsOf(cow::Reader& reader, NodeKey node) {
   const auto volume = VolumePath(reader, node.volume);
-  const std::string top =
-      volume ? (volume->empty() ? "" : *volume + "/") : fmt::format("volume {}/", node.volume.value);
+  const std::string top = volume ? (volume->empty() ? "" : *volume + "/")
+                                 : fmt::format("volume {}/", node.volume.value);
   const auto item = LoadInode(reader, node);
   std::vector<std::string> paths;
   const bool several = item && S_ISREG(item->mode) && item->nlink > 1;

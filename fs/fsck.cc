@@ -34,13 +34,12 @@ class StoreCheck {
 
  private:
   Status CheckTree() {
-    PX_ASSIGN(const uint64_t findings,
-              parts_.store->Check(
-                  request_.repair, line_,
-                  [&](cow::ObjectId object, bool waits) {
-                    (waits ? waiting_ : named_).insert(object.value);
-                  },
-                  &all_read_));
+    PX_ASSIGN(const uint64_t findings, parts_.store->Check(
+                                           request_.repair, line_,
+                                           [&](cow::ObjectId object, bool waits) {
+                                             (waits ? waiting_ : named_).insert(object.value);
+                                           },
+                                           &all_read_));
     log_.Found(findings);
     // A node that cannot be read stays a finding.
     if (request_.repair && all_read_) log_.Repaired(findings);
@@ -149,8 +148,8 @@ class StoreCheck {
         const auto visit = [&](std::string_view key, std::string_view value) {
           cow::ForEachObject(key, value, [&](cow::ObjectId object) {
             if (!objects.contains(object.value)) return;
-            users.emplace_back(object.value, NodeKey{volume.id, cow::Ino{cow::LoadBigEndian64(
-                                                                    key.data())}});
+            users.emplace_back(object.value,
+                               NodeKey{volume.id, cow::Ino{cow::LoadBigEndian64(key.data())}});
           });
           return true;
         };

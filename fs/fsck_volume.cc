@@ -12,9 +12,7 @@ namespace {
 
 constexpr size_t kAtOnce = 256;  // changes of one transaction
 
-std::string InodeKey(uint64_t ino) {
-  return cow::ItemKey(cow::Ino{ino}, cow::ItemType::kInode);
-}
+std::string InodeKey(uint64_t ino) { return cow::ItemKey(cow::Ino{ino}, cow::ItemType::kInode); }
 
 }  // namespace
 
@@ -24,17 +22,17 @@ void VolumeCheck::Find(const std::string& text, bool repaired) {
 
 Status VolumeCheck::Run() {
   const Status scanned = store_.View([&](cow::Reader& reader) -> Status {
-    return reader.Scan(volume_, {}, {}, [&](std::string_view key, std::string_view value) {
+    PX_TRY(reader.Scan(volume_, {}, {}, [&](std::string_view key, std::string_view value) {
       Visit(key, value);
       return true;
-    });
+    }));
+    return FindNamesOfNothing(reader);
   });
   if (!scanned) {
     // What names what cannot be said.
     repair_ = false;
     Find(scanned.error().ToString());
   }
-  FindNamesOfNothing();
   for (auto& [ino, seen] : inodes_) Judge(ino, seen);
   std::sort(lost_.begin(), lost_.end());
   return repair_ ? Repair() : Status{};
@@ -72,8 +70,6 @@ void VolumeCheck::VisitDentry(std::string_view whole, const cow::ParsedKey& key,
   if (dentry->type == DT_DIR) ++dir.subdirs;
   if (dentry->volume == 0) {
     ++inodes_[dentry->ino].links;
-    dentries_.push_back(
-        {std::string(whole), key.ino.value, dentry->ino, dentry->type == DT_DIR});
   }
   const std::string_view name = cow::DentryName(key.rest);
   if (cow::HashName(name) != cow::DentryHash(key.rest)) {
@@ -82,19 +78,35 @@ void VolumeCheck::VisitDentry(std::string_view whole, const cow::ParsedKey& key,
   }
 }
 
-void VolumeCheck::FindNamesOfNothing() {
-  for (const Dentry& dentry : dentries_) {
-    if (inodes_[dentry.ino].has_item) continue;
-    const std::string_view name = cow::DentryName(std::string_view(dentry.key).substr(9));
-    Find(fmt::format("directory {}: '{}' names inode {}, which does not exist", dentry.dir, name,
-                     dentry.ino));
-    if (!repair_) continue;
-    std::erase_if(misplaced_, [&](const Misplaced& one) { return one.key == dentry.key; });
-    misplaced_.push_back({dentry.key, {}, {}});
-    Seen& dir = inodes_[dentry.dir];
-    --dir.entries;
-    if (dentry.is_dir) --dir.subdirs;
-  }
+// All of the volume could be read.
+Status VolumeCheck::FindNamesOfNothing(cow::Reader& reader) {
+  const auto is_nothing = [this](uint64_t ino) {
+    const auto found = inodes_.find(ino);
+    return found != inodes_.end() && found->second.links > 0 && !found->second.has_item;
+  };
+  const bool any = std::any_of(inodes_.begin(), inodes_.end(),
+                               [&](const auto& one) { return is_nothing(one.first); });
+  if (!any) return {};
+  return reader.Scan(volume_, {}, {}, [&](std::string_view key, std::string_view value) {
+    const auto parsed = cow::ParseKey(key);
+    const auto dentry = cow::FromBytes<cow::DentryItem>(value);
+    if (!parsed || parsed->type != cow::ItemType::kDentry || !dentry || parsed->rest.size() < 9 ||
+        dentry->volume != 0 || !is_nothing(dentry->ino)) {
+      return true;
+    }
+    if (volume_ == cow::kRootVolume && parsed->ino >= SnapshotIndexDir(cow::VolumeId{0})) {
+      return true;
+    }
+    const uint64_t dir = parsed->ino.value, ino = dentry->ino;
+    Find(fmt::format("directory {}: '{}' names inode {}, which does not exist", dir,
+                     cow::DentryName(parsed->rest), ino));
+    std::erase_if(misplaced_, [&](const Misplaced& one) { return one.key == key; });
+    misplaced_.push_back({std::string(key), {}, {}});
+    if (!repair_) return true;
+    --inodes_[dir].entries;
+    if (dentry->type == DT_DIR) --inodes_[dir].subdirs;
+    return true;
+  });
 }
 
 void VolumeCheck::Judge(uint64_t ino, Seen& seen) {

@@ -1,4 +1,5 @@
-// VolumeCheck: whether the dentries and inodes of one volume agree, and putting right what does not.
+// VolumeCheck: whether the dentries and inodes of one volume agree, and putting right what does
+// not.
 #pragma once
 
 #include <functional>
@@ -66,7 +67,7 @@ class VolumeCheck {
   void Find(const std::string& text, bool repaired = true);
   void Visit(std::string_view key, std::string_view value);
   void VisitDentry(std::string_view whole, const cow::ParsedKey& key, std::string_view value);
-  void FindNamesOfNothing();
+  Status FindNamesOfNothing(cow::Reader& reader);
   void Judge(uint64_t ino, Seen& seen);
   void JudgeDirectory(uint64_t ino, Seen& seen);
   void JudgeSize(uint64_t ino, Seen& seen);
@@ -81,12 +82,6 @@ class VolumeCheck {
   bool repair_;
   FsckLog& log_;
   std::unordered_map<uint64_t, Seen> inodes_;
-  struct Dentry {
-    std::string key;
-    uint64_t dir = 0, ino = 0;
-    bool is_dir = false;
-  };
-  std::vector<Dentry> dentries_;  // that name an inode of the volume
   std::vector<Misplaced> misplaced_;
   std::vector<uint64_t> changed_;  // items to be written
   std::vector<uint64_t> lost_;     // without a name

@@ -313,13 +313,13 @@ void PrintFinding(const Json& finding) {
 }
 
 int PrintScrubEnd(const Json& progress, uint64_t findings) {
-  fmt::print("{} nodes, {} of {} files' objects: {} verified, {} sealed, {} in use, {} doubtful: {}\n",
-             progress.value("nodes", uint64_t{0}), progress.value("objects_done", uint64_t{0}),
-             progress.value("objects", uint64_t{0}),
-             Size(progress.value("verified_bytes", uint64_t{0})),
-             progress.value("sealed", uint64_t{0}), progress.value("busy", uint64_t{0}),
-             progress.value("doubtful", uint64_t{0}),
-             findings == 0 ? "clean" : fmt::format("{} damaged", findings));
+  fmt::print(
+      "{} nodes, {} of {} files' objects: {} verified, {} sealed, {} in use, {} doubtful: {}\n",
+      progress.value("nodes", uint64_t{0}), progress.value("objects_done", uint64_t{0}),
+      progress.value("objects", uint64_t{0}), Size(progress.value("verified_bytes", uint64_t{0})),
+      progress.value("sealed", uint64_t{0}), progress.value("busy", uint64_t{0}),
+      progress.value("doubtful", uint64_t{0}),
+      findings == 0 ? "clean" : fmt::format("{} damaged", findings));
   return findings == 0 ? kOk : kCorrupt;
 }
 
@@ -337,10 +337,9 @@ int PrintScrub(const std::string& path, uint64_t rate, bool json) {
       [&](const std::string& line) {
         if (!terminal) return;
         const Json now = Json::parse(line, nullptr, false);
-        fmt::print(stderr, "\r\033[K{}: {} nodes, {} of {} objects, {}",
-                   now.value("phase", "?"), now.value("nodes", uint64_t{0}),
-                   now.value("objects_done", uint64_t{0}), now.value("objects", uint64_t{0}),
-                   Size(now.value("bytes", uint64_t{0})));
+        fmt::print(stderr, "\r\033[K{}: {} nodes, {} of {} objects, {}", now.value("phase", "?"),
+                   now.value("nodes", uint64_t{0}), now.value("objects_done", uint64_t{0}),
+                   now.value("objects", uint64_t{0}), Size(now.value("bytes", uint64_t{0})));
       });
   if (terminal) fmt::print(stderr, "\r\033[K");
   if (!report) return Finish(Forward(report.error()), "scrub");

@@ -104,8 +104,8 @@ Result<std::optional<Outcome>> ObjectCheck::Begin() {
   PX_ASSIGN(digest_,
             ObjectDigest::Open(*fs_->objects_, target_.object,
                                from_disk ? ObjectDigest::From::kDisk : ObjectDigest::From::kCache));
-  const bool flush = digest_->file().st_size >= kMakeSure ||
-                     fs_->objects_->unsynced()->Has(target_.object);
+  const bool flush =
+      digest_->file().st_size >= kMakeSure || fs_->objects_->unsynced()->Has(target_.object);
   if (!from_disk && flush && ::fdatasync(digest_->fd()) != 0) return FailErrno("sync an object");
   return std::optional<Outcome>();
 }
@@ -123,8 +123,8 @@ Result<std::optional<Outcome>> ObjectCheck::End() {
   if (!second_) {
     // What a disk gives once it may not give twice: Step goes on with a second reading.
     second_ = true;
-    PX_ASSIGN(digest_, ObjectDigest::Open(*fs_->objects_, target_.object,
-                                          ObjectDigest::From::kDisk));
+    PX_ASSIGN(digest_,
+              ObjectDigest::Open(*fs_->objects_, target_.object, ObjectDigest::From::kDisk));
     return std::optional<Outcome>();
   }
   const bool known = before_->state == Seal::State::kDamaged;

@@ -52,8 +52,7 @@ Result<std::unique_ptr<ObjectDigest>> ObjectDigest::Open(const ObjectStore& obje
 
 Result<size_t> ObjectDigest::ReadPiece() {
   for (;;) {
-    const ssize_t got =
-        ::pread(fd_.get(), state_->buffer.get(), kPiece, static_cast<off_t>(done_));
+    const ssize_t got = ::pread(fd_.get(), state_->buffer.get(), kPiece, static_cast<off_t>(done_));
     if (got >= 0) return static_cast<size_t>(got);
     if (errno == EINTR) continue;
     if (errno != EINVAL || !direct_) return FailErrno("read an object");

@@ -43,18 +43,19 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   if ((flags & O_TRUNC) == 0) PX_TRY(RefuseDamaged(node));
   Opened opened;
   PX_TRY(NotMissing(node, WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
-    // The kernel's pages of a file that was only read since it got them are true. Of one that was
-    // written they may not be: what a mapping stored behind the end shows up when the file grows.
-    const bool known =
-        open.opens > 0 || (open.parked && open.backing_id == 0 && !open.was_writable);
-    if (!known) open.was_writable = false;
-    PX_TRY(PrepareOpen(open, flags, kill_suidgid));
-    PX_TRY(CountOpen(open, flags));
-    if (open.writers > 0) open.was_writable = true;
-    const bool keep = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
-    opened = {open.backing_id, keep, open.replacing};
-    return {};
-  })));
+                      // The kernel's pages of a file that was only read since it got them are true.
+                      // Of one that was written they may not be: what a mapping stored behind the
+                      // end shows up when the file grows.
+                      const bool known = open.opens > 0 || (open.parked && open.backing_id == 0 &&
+                                                            !open.was_writable);
+                      if (!known) open.was_writable = false;
+                      PX_TRY(PrepareOpen(open, flags, kill_suidgid));
+                      PX_TRY(CountOpen(open, flags));
+                      if (open.writers > 0) open.was_writable = true;
+                      const bool keep = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
+                      opened = {open.backing_id, keep, open.replacing};
+                      return {};
+                    })));
   return opened;
 }
 

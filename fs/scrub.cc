@@ -147,11 +147,11 @@ Status Scrub::StepNodes() {
   }
   const cow::VolumeId volume = pass_.volumes[pass_.volume];
   std::vector<std::string> findings;
-  const auto walked = fs_->store_->VerifyStep(
-      volume, &pass_.from, kNodes, &pass_.nodes,
-      {[&](std::string_view key, std::string_view value)
-           PX_NO_TSA { VisitItem(volume, key, value); },
-       [&](const std::string& text) { findings.push_back(text); }});
+  const auto walked =
+      fs_->store_->VerifyStep(volume, &pass_.from, kNodes, &pass_.nodes,
+                              {[&](std::string_view key, std::string_view value)
+                                   PX_NO_TSA { VisitItem(volume, key, value); },
+                               [&](const std::string& text) { findings.push_back(text); }});
   for (const std::string& finding : findings) TellNode(volume, finding);
   if (!walked && walked.error().code() != ENOENT) return Forward(walked.error());
   if (!walked || *walked) {
@@ -243,18 +243,18 @@ Status Scrub::StepNames() {
   size_t seen = 0;
   bool more = false;
   const Status scanned = fs_->store_->View([&](cow::Reader& reader) PX_NO_TSA -> Status {
-    return reader.Scan(volume, pass_.from, {}, [&](std::string_view key, std::string_view value)
-                                                   PX_NO_TSA {
-      cow::ForEachObject(key, value, [&](cow::ObjectId object) PX_NO_TSA {
-        const auto found = pass_.found.find(object.value);
-        if (found == pass_.found.end()) return;
-        found->second.inodes.push_back({volume, cow::Ino{cow::LoadBigEndian64(key.data())}});
-        found->second.version.push_back(key[8] == static_cast<char>(cow::ItemType::kVersion));
-      });
-      pass_.from.assign(key).push_back('\0');
-      more = ++seen == kItems;
-      return !more;
-    });
+    return reader.Scan(
+        volume, pass_.from, {}, [&](std::string_view key, std::string_view value) PX_NO_TSA {
+          cow::ForEachObject(key, value, [&](cow::ObjectId object) PX_NO_TSA {
+            const auto found = pass_.found.find(object.value);
+            if (found == pass_.found.end()) return;
+            found->second.inodes.push_back({volume, cow::Ino{cow::LoadBigEndian64(key.data())}});
+            found->second.version.push_back(key[8] == static_cast<char>(cow::ItemType::kVersion));
+          });
+          pass_.from.assign(key).push_back('\0');
+          more = ++seen == kItems;
+          return !more;
+        });
   });
   // Of a volume that is damaged itself the rest cannot be known.
   if (!scanned) LogWarn("scrub: volume {}: {}", volume.value, scanned.error().ToString());

@@ -32,10 +32,10 @@ std::string ReadAll(int fd) {
 }
 
 bool IsOurs(const std::string& name) {
-  for (const char* known : {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm",
-                            "meta.log.0", "meta.log.1", "objects", "open.slots", "catalog.db",
-                            "catalog.db-wal", "catalog.db-shm", "seals.db",
-                            "seals.db-wal", "seals.db-shm", "seals.db.damaged", "px-fs.log"}) {
+  for (const char* known :
+       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.log.0",
+        "meta.log.1", "objects", "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm",
+        "seals.db", "seals.db-wal", "seals.db-shm", "seals.db.damaged", "px-fs.log"}) {
     if (name == known) return true;
   }
   return false;

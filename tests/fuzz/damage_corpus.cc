@@ -20,11 +20,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -34,8 +34,8 @@
 #include "catalog/seal_table.h"
 #include "catalog/sqlite.h"
 #include "fs/fsck.h"
-#include "fs/unsynced.h"
 #include "fs/store_dir.h"
+#include "fs/unsynced.h"
 #include "tests/fuzz/random.h"
 #include "tests/testing/no_kernel.h"
 
@@ -203,9 +203,9 @@ std::vector<std::string> FilesOf(const std::string& dir) {
 
 // More often one of the few that hold the tree than one of the many objects.
 std::string AnyFile(const std::string& dir, Random* random) {
-  static const char* const kTree[] = {"meta.db",    "meta.db",    "meta.db-wal", "meta.log.0",
-                                      "meta.log.1", "open.slots", "format",
-                                      "seals.db",   "seals.db-wal"};
+  static const char* const kTree[] = {"meta.db",    "meta.db",    "meta.db-wal",
+                                      "meta.log.0", "meta.log.1", "open.slots",
+                                      "format",     "seals.db",   "seals.db-wal"};
   if (random->Below(3) != 0) {
     std::string path = dir + "/" + kTree[random->Below(std::size(kTree))];
     if (stdfs::exists(path)) return path;

@@ -17,9 +17,8 @@ class DamagedCatalogTest : public LauncherTest {
 
   // The database alone, without a log.
   void Close() {
-    const std::string script =
-        "import sqlite3; c = sqlite3.connect('" + Path() +
-        "'); c.execute('PRAGMA wal_checkpoint(TRUNCATE)'); c.close()";
+    const std::string script = "import sqlite3; c = sqlite3.connect('" + Path() +
+                               "'); c.execute('PRAGMA wal_checkpoint(TRUNCATE)'); c.close()";
     ASSERT_EQ(std::system(("/usr/bin/env python3 -c \"" + script + "\"").c_str()), 0);
   }
   static void Flip(const std::string& path, Random* random) {
@@ -52,8 +51,8 @@ TEST_P(DamagedCatalogTest, CommandsWorkOrSayWhatIsWrong) {
          {std::vector<std::string>{"project", "experiments"}, {"experiment", "-xp", "1", "get"}}) {
       const CommandResult result = Launch(command);
       // Names and numbers that are not there any more are no crash either.
-      const bool known = result.exit_code == 0 || result.exit_code == 1 ||
-                         result.exit_code == 10 || result.exit_code == 12;
+      const bool known = result.exit_code == 0 || result.exit_code == 1 || result.exit_code == 10 ||
+                         result.exit_code == 12;
       EXPECT_TRUE(known) << round << ": " << result.exit_code << " " << result.err;
       if (result.exit_code != 0) EXPECT_EQ(result.err.find("px-launch: error: "), 0u) << result.err;
       if (result.exit_code == 12) ++refused;
@@ -66,7 +65,7 @@ TEST_P(DamagedCatalogTest, CommandsWorkOrSayWhatIsWrong) {
   EXPECT_EQ(StateOf(1), "succeeded");
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, DamagedCatalogTest, ::testing::Values(Backend::kPlain));
+PX_LAUNCHER_SUITE(DamagedCatalogTest);
 
 }  // namespace
 }  // namespace px::testing

@@ -35,8 +35,7 @@ class ScrubTest : public VolumeTest {
 
   // Of the mount this test works in; `found` gets "KIND PATH" of each finding, below dir().
   int Scrub(std::vector<std::string>* found = nullptr, Json* all = nullptr) {
-    const RunResult run =
-        TheMount().PxFs({"scrub", "--json", "--rate", "0", TheMount().root()});
+    const RunResult run = TheMount().PxFs({"scrub", "--json", "--rate", "0", TheMount().root()});
     const Json json = Json::parse(run.output, nullptr, false);
     EXPECT_TRUE(json.is_object()) << run.output;
     if (!json.is_object()) return -1;
@@ -162,8 +161,7 @@ TEST_F(ScrubTest, WhatReplacesADamagedContentIsReadable) {
 
 TEST_F(ScrubTest, ARotCloneIsWrittenAnewAloneAndTheOthersStayRefused) {
   Clone("v", "w");
-  ASSERT_NO_FATAL_FAILURE(
-      DamageAndFind(Pattern(kLarge), {"damaged v/large", "damaged w/large"}));
+  ASSERT_NO_FATAL_FAILURE(DamageAndFind(Pattern(kLarge), {"damaged v/large", "damaged w/large"}));
   Put("w/large", Pattern(kLarge));
   EXPECT_EQ(Get("w/large"), Pattern(kLarge));
   EXPECT_EQ(OpenErrno("v/large", O_RDONLY), EIO);

@@ -168,8 +168,7 @@ class SealedStoreTest : public SealsTest {
     options.pool_objects = 4;
     options.tick = std::chrono::milliseconds(5);
     options.seal_after = std::chrono::milliseconds(seal_after_ms);
-    auto opened =
-        Filesystem::Open(std::move(*parts), options, &mounted->kernel, &mounted->clock);
+    auto opened = Filesystem::Open(std::move(*parts), options, &mounted->kernel, &mounted->clock);
     EXPECT_TRUE(opened) << opened.error().ToString();
     mounted->fs = std::move(*opened);
     return mounted;
@@ -360,8 +359,8 @@ TEST_F(SealedStoreTest, WithoutSealsEverythingWorks) {
   }
   // One of a newer format cannot be had at all.
   {
-    auto database = catalog::Database::Open(
-        File("seals.db"), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1000);
+    auto database =
+        catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1000);
     ASSERT_TRUE(database->Execute("PRAGMA user_version = 9"));
   }
   const auto mounted = Mount(dir_, "a");
