@@ -102,7 +102,7 @@ struct FilesystemOptions {
   size_t parked_inodes = 4096;          // at most; fewer where few descriptors may be open
   std::chrono::milliseconds tick{500};  // of the background thread
   std::chrono::seconds trash_age{7 * 24 * 3600};
-  bool seal = true;                              // what was written, once it is quiet
+  bool seal = true;                           // what was written, once it is quiet
   std::chrono::milliseconds seal_after{10'000};  // that long closed
 };
 

@@ -290,15 +290,44 @@ TEST_F(ScrubTest, BesideWritersIsCleanAndEnds) {
   EXPECT_EQ(Scrub(), 0);
 }
 
+// By cp -r, which gives everything new times, and by cp -a, as rsync -a does.
+TEST_F(ScrubTest, ACopyOfTheClosedStoreHasEverything) {
+  MakeTree("tree");
+  Clone("tree", "clone");
+  const std::string before = DescribeTree("tree");
+  ASSERT_EQ(Scrub(), 0);
+  const std::string inside = stdfs::path(dir()).lexically_relative(TheMount().root());
+  ASSERT_EQ(Try(::chdir("/")), 0);
+  ASSERT_TRUE(TheMount().Unmount());
+  for (const char* how : {"-r", "-a"}) {
+    const std::string copy = TheMount().scratch() + "/copy", at = TheMount().scratch() + "/at";
+    stdfs::remove_all(copy);
+    stdfs::create_directory(at);
+    ASSERT_EQ(Execute({"cp", how, TheMount().store(), copy}).exit_code, 0);
+    const RunResult mounted = TheMount().PxFs({"mount", "--store", copy, at});
+    ASSERT_EQ(mounted.exit_code, 0) << mounted.output;
+    EXPECT_EQ(DescribeTree(at + "/" + inside + "/tree"), before) << how;
+    const RunResult scrub = TheMount().PxFs({"scrub", "--json", "--rate", "0", at});
+    EXPECT_EQ(scrub.exit_code, 0) << scrub.output;
+    const Json json = Json::parse(scrub.output, nullptr, false);
+    EXPECT_EQ(json.value("sealed", 1), 0) << "their seals hold: " << scrub.output;
+    EXPECT_GE(json.value("verified_bytes", uint64_t{0}), kLarge);
+    EXPECT_EQ(TheMount().PxFs({"umount", at}).exit_code, 0);
+    EXPECT_EQ(TheMount().PxFs({"fsck", "--data", copy}).exit_code, 0);
+  }
+  ASSERT_TRUE(TheMount().Mount());
+  ASSERT_EQ(Try(::chdir(dir().c_str())), 0);
+}
+
 class ScrubOwnerRootTest : public ScrubTest {};
 
 TEST_F(ScrubOwnerRootTest, OthersMayNotScrubNorAccept) {
   const std::string px_fs = MountFixture::PxFsProgram();
   const auto run = [&](const std::vector<std::string>& args) {
+    std::vector<const char*> argv{px_fs.c_str()};
+    for (const std::string& arg : args) argv.push_back(arg.c_str());
+    argv.push_back(nullptr);
     return AsUser(kAlice, kAlice, {}, [&] {
-      std::vector<const char*> argv{px_fs.c_str()};
-      for (const std::string& arg : args) argv.push_back(arg.c_str());
-      argv.push_back(nullptr);
       ::execv(px_fs.c_str(), const_cast<char**>(argv.data()));
       return 126;
     });

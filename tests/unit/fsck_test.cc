@@ -1,6 +1,6 @@
 // px-fs fsck --repair: what it puts right is right, a second run finds nothing, and what it cannot
 // know it leaves.
-#include <dirent.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
