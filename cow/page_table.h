@@ -41,8 +41,23 @@ struct ReclaimRow {
 };
 
 // Named counters that must survive: the next node id, the next object id and so on; kJournal is the
-// last batch that a JournaledPageTable handed over.
-enum class Counter : uint8_t { kNextNode = 1, kNextObject = 2, kNextVolume = 3, kJournal = 4 };
+// last batch that a JournaledPageTable handed over. From kFirstMark on: two for each lane (see
+// Txn::SetMark), its last request and what came of it.
+enum class Counter : uint8_t {
+  kNextNode = 1,
+  kNextObject = 2,
+  kNextVolume = 3,
+  kJournal = 4,
+  kFirstMark = 16
+};
+inline constexpr uint32_t kLanes = 120;
+
+inline Counter MarkRequest(uint32_t lane) {
+  return static_cast<Counter>(static_cast<uint32_t>(Counter::kFirstMark) + 2 * lane);
+}
+inline Counter MarkResult(uint32_t lane) {
+  return static_cast<Counter>(static_cast<uint32_t>(Counter::kFirstMark) + 2 * lane + 1);
+}
 
 // One atomic change. Views must stay valid until Commit returns.
 struct PageBatch {

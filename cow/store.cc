@@ -140,6 +140,26 @@ Status StoreImpl::SyncReleases() {
   return durable ? Status{} : Sync();
 }
 
+Result<std::vector<Mark>> StoreImpl::Marks() {
+  const FairReaderLock lock(lock_);
+  std::vector<Mark> marks(kLanes);
+  for (uint32_t lane = 0; lane < kLanes; ++lane) {
+    PX_ASSIGN(marks[lane].request, pages_->LoadCounter(MarkRequest(lane)));
+    PX_ASSIGN(marks[lane].result, pages_->LoadCounter(MarkResult(lane)));
+  }
+  return marks;
+}
+
+Status StoreImpl::ForgetMarks() {
+  PX_ASSIGN(const std::vector<Mark> marks, Marks());
+  return Write([&](WriteTxn& txn) -> Status {
+    for (uint32_t lane = 0; lane < kLanes; ++lane) {
+      if (marks[lane].request != 0) txn.SetMark(lane, 0, 0);
+    }
+    return {};
+  });
+}
+
 Result<ObjectId> StoreImpl::PeekNextObject() {
   const FairReaderLock lock(lock_);
   return ObjectId{ids_.next_object};
@@ -184,6 +204,8 @@ Result<std::vector<ObjectId>> Store::DurablyFreed(size_t limit) {
 Status Store::ForgetFreed(const std::vector<ObjectId>& objects) {
   return impl_->ForgetFreed(objects);
 }
+Result<std::vector<Mark>> Store::Marks() { return impl_->Marks(); }
+Status Store::ForgetMarks() { return impl_->ForgetMarks(); }
 Result<ObjectId> Store::PeekNextObject() { return impl_->PeekNextObject(); }
 StoreCounters Store::Counters() const { return impl_->Counters(); }
 Result<uint64_t> Store::Check(bool repair, const std::function<void(const std::string&)>& report,

@@ -85,6 +85,16 @@ class Txn : public Reader {
   // An id that no item names at commit is queued to be freed. An aborted transaction gives its ids
   // back.
   virtual Result<ObjectId> NewObject() = 0;
+
+  // Part of the transaction: the request it was made for, and what came of it, as the last ones of
+  // that lane (below kLanes). A lane is whatever does one request after the other. After a kill,
+  // Store::Marks says by them what was committed but perhaps not answered.
+  virtual void SetMark(uint32_t lane, uint64_t request, uint64_t result) = 0;
+};
+
+struct Mark {
+  uint64_t request = 0;
+  uint64_t result = 0;
 };
 
 struct StoreOptions {
@@ -139,6 +149,11 @@ class Store {
   // durable.)
   Result<std::vector<ObjectId>> DurablyFreed(size_t limit);
   Status ForgetFreed(const std::vector<ObjectId>& objects);
+
+  // Every lane's mark, by lane; request 0: none.
+  Result<std::vector<Mark>> Marks();
+  // Requests get their numbers anew: no mark means anything any more.
+  Status ForgetMarks();
 
   // The id the next NewObject will give, to fill the pool ahead.
   Result<ObjectId> PeekNextObject();

@@ -74,6 +74,8 @@ class StoreImpl {
                    const std::function<void(ObjectId)>& visit);
   Result<std::vector<ObjectId>> DurablyFreed(size_t limit);
   Status ForgetFreed(const std::vector<ObjectId>& objects);
+  Result<std::vector<Mark>> Marks();
+  Status ForgetMarks();
   Result<ObjectId> PeekNextObject();
   StoreCounters Counters() const;
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,

@@ -46,6 +46,10 @@ class WriteTxn final : public Txn {
   Status DropVolume(VolumeId volume) override;
   Result<Ino> NewIno(VolumeId volume) override;
   Result<ObjectId> NewObject() override;
+  void SetMark(uint32_t lane, uint64_t request, uint64_t result) override {
+    batch_.counters.emplace_back(MarkRequest(lane), request);
+    batch_.counters.emplace_back(MarkResult(lane), result);
+  }
 
   // For reclaim.
   Result<uint64_t> NodeRefs(NodeId id);
@@ -130,8 +134,8 @@ class WriteTxn final : public Txn {
   std::unordered_map<uint64_t, Refs> node_refs_, object_refs_;
   bool releases_ = false;  // see StoreImpl::last_release_
   std::optional<Error> poison_;
-  PageBatch
-      batch_;  // kept for its memory; `queued`, `unqueued` and `erased_pages` fill as the body runs
+  PageBatch batch_;  // kept for its memory; `queued`, `unqueued`, `erased_pages` and marks fill as
+                     // the body runs
 };
 
 }  // namespace px::cow

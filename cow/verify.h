@@ -1,9 +1,9 @@
 // Verify: a walk over a store in use that reads every node from the page table, past the cache, in
 // steps, and checks it as a load does: checksum, id, structure, level and key range.
 //
-// A node that several volumes or parents share is read once. The tree may change between steps: what
-// was there all the time is read, what came meanwhile may be. Counts are compared only if nothing
-// was committed from the first step to the last.
+// A node that several volumes or parents share is read once. The tree may change between steps:
+// what was there all the time is read, what came meanwhile may be. Counts are compared only if
+// nothing was committed from the first step to the last.
 #pragma once
 
 #include <cstdint>

@@ -27,6 +27,7 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       objects_(std::move(parts.objects)),
       slots_(std::move(parts.slots)),
       seals_(std::make_unique<Seals>(std::move(parts.seals))),
+      live_(std::move(parts.live)),
       checkpoint_(std::move(parts.checkpoint)),
       out_of_space_(std::move(parts.out_of_space)),
       options_(options),
@@ -38,12 +39,19 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
 Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOptions options,
                                                      KernelSide* kernel, Clock* clock) {
   const std::vector<OpenSlots::Entry> left_over = std::move(parts.left_over);
+  const std::vector<LiveTable::Cell> live_cells = std::move(parts.live_cells);
+  const bool take_over = parts.take_over;
   const std::function<Status()> settle_power_cut = std::move(parts.settle_power_cut);
   std::unique_ptr<Filesystem> fs(new Filesystem(std::move(parts), options, kernel, clock));
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return FailErrno("ask for limits");
   fs->table_.set_capacity(std::min<size_t>(options.parked_inodes, limit.rlim_cur / 4));
-  PX_TRY(fs->Recover(left_over));
+  if (take_over) {
+    PX_TRY(fs->TakeOver(live_cells, left_over));
+    if (!options.read_only) PX_TRY(fs->RemoveOrphans());
+  } else {
+    PX_TRY(fs->Recover(left_over));
+  }
   if (settle_power_cut && !options.read_only) {
     PX_TRY(fs->RecoverAllSizes());
     PX_TRY(settle_power_cut());
@@ -77,13 +85,26 @@ Filesystem::~Filesystem() {
   if (settler_.joinable()) settler_.join();
   sealer_.reset();  // the threads above may give it work
   if (options_.read_only || store_ == nullptr) return;
+  if (handing_over_) {
+    if (const Status written = WriteBackAll(); !written) {
+      LogWarn("write-back: {}", written.error().ToString());
+    }
+    if (const Status synced = store_->Sync(); !synced) {
+      LogError("syncing the store: {}", synced.error().ToString());
+    }
+    return;
+  }
   // The kernel sends no releases at an unmount by force: end here what is still open.
   for (const auto& open : table_.All()) {
     const MutexLock lock(open->mutex);
-    if (const Status written = WriteBack(*open, !open->orphan); !written) {
+    // Who has it open in passthrough may go on writing: its slot stays, and the next mount reads
+    // the true size back.
+    const bool goes_on = open->writers > 0 && open->passthrough;
+    if (const Status written = WriteBack(*open, !open->orphan && !goes_on); !written) {
       LogError("writing back inode {:x}: {}", open->node.ToFuse(), written.error().ToString());
     }
     open->backing_id = 0;  // the session is gone, and its backing files with it
+    if (goes_on) open->slot.reset();
     if (!open->gone) Close(*open);
   }
   if (const Status synced = store_->Sync(); !synced) {
@@ -118,6 +139,8 @@ Status Filesystem::Recover(const std::vector<OpenSlots::Entry>& left_over) {
     }
   }
   slots_->ForgetLeftOver();
+  objects_->DropKeptExcept({});
+  PX_TRY(store_->ForgetMarks());
   return RemoveOrphans();
 }
 
@@ -216,6 +239,7 @@ Status Filesystem::RemoveOrphans() {
     return scanned;
   }));
   for (const NodeKey node : orphans) {
+    if (table_.Find(node) != nullptr) continue;
     const Status removed = store_->Update([&](cow::Txn& txn) -> Status {
       PX_TRY(txn.Erase(node.volume, cow::OrphanKey(node.ino)));
       const auto item = LoadInode(txn, node);

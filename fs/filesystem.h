@@ -32,6 +32,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "cow/store.h"
+#include "fs/live_table.h"
 #include "fs/node.h"
 #include "fs/object_store.h"
 #include "fs/open_slots.h"
@@ -69,6 +70,7 @@ struct Opened {
   int backing_id = 0;  // not 0: passthrough
   bool keep_cache = false;
   bool wants_flush = false;  // tell us of closes: a replacement is being written
+  uint64_t handle = 0;       // for Release
 };
 
 // A directory entry on its way out. `entry` has all attributes only if they were asked for and
@@ -87,6 +89,8 @@ class KernelSide {
   // A backing id for passthrough, or the errno why not (EPERM, EOPNOTSUPP, ELOOP, ENOSYS).
   virtual Result<int> RegisterBacking(int fd) = 0;
   virtual void UnregisterBacking(int backing_id) = 0;
+  // The same for ids that may not be registered.
+  virtual void UnregisterIfKnown(int /*backing_id*/) {}
   // Drops what the kernel remembers. A thing it does not know is fine. InvalidateData first writes
   // back dirty pages, by requests to this daemon, so it must not be called from a thread that
   // serves requests.
@@ -102,7 +106,7 @@ struct FilesystemOptions {
   size_t parked_inodes = 4096;          // at most; fewer where few descriptors may be open
   std::chrono::milliseconds tick{500};  // of the background thread
   std::chrono::seconds trash_age{7 * 24 * 3600};
-  bool seal = true;                           // what was written, once it is quiet
+  bool seal = true;                              // what was written, once it is quiet
   std::chrono::milliseconds seal_after{10'000};  // that long closed
 };
 
@@ -122,6 +126,11 @@ class Filesystem {
     std::unique_ptr<OpenSlots> slots;
     std::shared_ptr<catalog::SealTable> seals;  // null: none could be had
     std::vector<OpenSlots::Entry> left_over;
+    // Where what must outlive this daemon goes; none: nothing need.
+    std::unique_ptr<LiveTable> live;
+    // The mount of a daemon that is gone is served on: what it left there.
+    bool take_over = false;
+    std::vector<LiveTable::Cell> live_cells;
     std::function<Status()> checkpoint;  // run now and then by the background thread
     // The tree's own files could not grow: what makes it larger is refused, so that what makes it
     // smaller has room.
@@ -133,6 +142,11 @@ class Filesystem {
                                                   KernelSide* kernel, Clock* clock);
   // Writes back what is open, stops the background thread, syncs.
   ~Filesystem();
+  // Another daemon will take this mount over: what is open stays so. Nothing but the destructor may
+  // be called after it.
+  void HandOver() { handing_over_ = true; }
+  // While requests that were sent again are answered: the first lane of Request to use for that.
+  uint32_t replay_lane() const;
 
   // Names and attributes (ops_lookup.cc, ops_attr.cc, ops_dir.cc).
   Result<Entry> Lookup(NodeKey parent, std::string_view name);
@@ -167,7 +181,7 @@ class Filesystem {
   Result<Created> Create(NodeKey parent, std::string_view name, mode_t mode, int flags,
                          const Caller& caller);
   Result<Created> TmpFile(NodeKey parent, mode_t mode, int flags, const Caller& caller);
-  void Release(NodeKey node, int flags);
+  void Release(NodeKey node, int flags, uint64_t handle);
   // A descriptor is being closed; `killed` if by a process that a signal is ending.
   void Flush(NodeKey node, bool killed);
   Result<size_t> Read(NodeKey node, std::span<char> buffer, off_t offset);
@@ -211,7 +225,8 @@ class Filesystem {
   Status ListVersions(NodeKey dir, px_ioc_text* text, const Caller& caller);
   Status RestoreVersion(NodeKey dir, const std::string& name, uint64_t version,
                         const Caller& caller);
-  std::string StatusJson();
+  // Extra facts of the session go in as they are.
+  std::string StatusJson(const std::vector<std::pair<std::string, std::string>>& more);
   // Scrub (scrub.cc, damaged.cc). By root, or who mounted; see scrub.h.
   Status ScrubStep(px_ioc_text* text, const Caller& caller);
   std::string ScrubStatusJson();
@@ -259,6 +274,22 @@ class Filesystem {
     cow::VolumeId volume;
     uid_t uid = 0;
     timespec issued{};
+    std::optional<uint32_t> cell;
+  };
+  struct Ghost {
+    cow::InodeItem item;
+    std::optional<uint32_t> cell;
+  };
+  struct MaybeMapped {
+    cow::ObjectId object;
+    uint64_t note = 0;  // tells this noting from a later one of the same object
+    std::optional<uint32_t> cell;
+  };
+  using MaybeMappedTable = std::unordered_map<uint64_t, MaybeMapped>;
+  // An open that a daemon before this one answered, or was about to.
+  struct TakenHandle {
+    NodeKey node;
+    uint64_t handle = 0;
   };
   // What a clone needs of one inode that is open for writing.
   struct LiveCopy {
@@ -334,7 +365,7 @@ class Filesystem {
   // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
   // after that, it is closed.
   Status WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body);
-  Status CountOpen(OpenInode& open, int flags) PX_REQUIRES(open.mutex);
+  Status CountOpen(OpenInode& open, int flags, uint64_t* handle) PX_REQUIRES(open.mutex);
   // Gives up what was kept of a parked inode: it is as any that is closed.
   void Unpark(OpenInode& open) PX_REQUIRES(open.mutex);
   // Closes what can no longer stay parked. Not with the store's lock held.
@@ -359,7 +390,7 @@ class Filesystem {
   Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
       PX_REQUIRES(open.mutex);
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
-  void EndOpen(NodeKey node, int flags);
+  void EndOpen(NodeKey node, int flags, uint64_t handle);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
   // Runs `body` on an inode that owns its object, opening and closing it where it is not open.
@@ -368,6 +399,35 @@ class Filesystem {
   Status KillPrivileges(NodeKey node);
   Result<size_t> CopyThroughBuffer(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
                                    size_t length);
+
+  // takeover.cc: what outlives the daemon, and how the next one goes on with it.
+  // Puts the inode's state into the live table, where it is not there yet.
+  Status Note(OpenInode& open) PX_REQUIRES(open.mutex);
+  void NoteOrLog(OpenInode& open) PX_REQUIRES(open.mutex);
+  void ForgetNote(OpenInode& open) PX_REQUIRES(open.mutex);
+  void ClearCell(const std::optional<uint32_t>& cell);
+  std::optional<uint32_t> NoteToken(const px_ioc_token& token, const Token& about);
+  std::optional<uint32_t> NoteMapped(NodeKey node, cow::ObjectId object);
+  // Store::Update whose commit also says that the current request was done, with that result
+  // (which `body` sets).
+  Status Once(const std::function<Status(cow::Txn&)>& body, const uint64_t* result = nullptr);
+  // The current request was sent again, and was done by a daemon before this one: its result.
+  std::optional<uint64_t> DoneBefore() const;
+  Result<Entry> EntryOf(NodeKey node);
+  std::optional<TakenHandle> OpenedBefore() const;
+  Result<Opened> Reopened(const TakenHandle& taken);
+  Result<Created> CreatedBefore(NodeKey node, int flags);
+  Status TakeOver(const std::vector<LiveTable::Cell>& cells,
+                  const std::vector<OpenSlots::Entry>& left_over);
+  Status TakeSession(const std::vector<LiveTable::Cell>& cells);
+  void TakeSmallCells(const std::vector<LiveTable::Cell>& cells);
+  Status TakeInode(OpenInode& open, const LiveInode& noted) PX_REQUIRES(open.mutex);
+  Status TakeContent(OpenInode& open, const LiveInode& noted, const cow::InodeItem& item)
+      PX_REQUIRES(open.mutex);
+  Status UndoExchange(const LiveInode& noted, const cow::InodeItem& item);
+  void CloseUnknownBackings(const std::vector<LiveInode>& inodes);
+  // The last release came, but its work may not have been done.
+  void FinishClosed(OpenInode& open) PX_REQUIRES(open.mutex);
 
   // versions.cc: a content that is replaced stays until the one after it is complete and durable.
   struct Replaced {
@@ -416,6 +476,8 @@ class Filesystem {
   };
   static Result<std::vector<SnapshotName>> SnapshotsOf(cow::Reader& reader, cow::VolumeId volume);
   void MarkDropped(cow::VolumeId volume);
+  // The kernel forgets what it knows of the name. Not with a gate.
+  void InvalidateName(NodeKey parent, const std::string& name);
 
   // trash.cc
   struct Trashed {
@@ -451,6 +513,8 @@ class Filesystem {
   // After a release, with no lock held: asks about a few that were noted a moment ago, so that a
   // clone has few left to ask about.
   void AskMappedAgain();
+  void AddMaybeMapped(NodeKey node, cow::ObjectId object) PX_REQUIRES(mapped_mutex_);
+  void EraseMaybeMapped(MaybeMappedTable::iterator one) PX_REQUIRES(mapped_mutex_);
   bool HasObject(NodeKey node, cow::ObjectId object);
   bool StillMapped(NodeKey node);
   bool IsOpenForWriting(NodeKey node, cow::ObjectId object);
@@ -463,7 +527,7 @@ class Filesystem {
   Status Recover(const std::vector<OpenSlots::Entry>& left_over);
   Status RecoverSize(const OpenSlots::Entry& entry);
   Status RecoverAllSizes();
-  Status RemoveOrphans();
+  Status RemoveOrphans();  // but those in the table
   void WakeBackground();
   void WakePool();  // the pool lost one: wake the background thread if it runs low
 
@@ -474,6 +538,8 @@ class Filesystem {
   std::unique_ptr<ObjectStore> objects_;
   std::unique_ptr<OpenSlots> slots_;
   const std::unique_ptr<Seals> seals_;
+  std::unique_ptr<LiveTable> live_;  // none: nothing outlives this daemon
+  bool handing_over_ = false;
   std::function<Status()> checkpoint_;
   std::function<bool()> out_of_space_;
   const FilesystemOptions options_;
@@ -481,6 +547,10 @@ class Filesystem {
   Clock* const clock_;
 
   OpenTable table_;
+  // Of the daemons before this one, by request; unchanged once the mount was taken over.
+  std::unordered_map<uint64_t, uint64_t> done_before_;
+  std::unordered_map<uint64_t, TakenHandle> opened_before_;
+  uint64_t takeovers_ = 0;
   std::atomic<bool>
       passthrough_;  // false once the kernel or the store's filesystem refused it for good
   std::atomic<uint64_t> exchanges_ = 0;  // of object files, see MoveSharers
@@ -490,7 +560,7 @@ class Filesystem {
 
   // Removed inodes that the kernel has not forgotten yet: their last attributes.
   mutable Mutex ghosts_mutex_;
-  std::unordered_map<uint64_t, cow::InodeItem> ghosts_ PX_GUARDED_BY(ghosts_mutex_);
+  std::unordered_map<uint64_t, Ghost> ghosts_ PX_GUARDED_BY(ghosts_mutex_);
   std::atomic<size_t> ghost_count_ = 0;
 
   Mutex tokens_mutex_;
@@ -505,11 +575,7 @@ class Filesystem {
 
   Mutex closing_mutex_;  // of CloseDoomed, which returns when what was doomed before is closed
   Mutex mapped_mutex_;
-  struct MaybeMapped {
-    cow::ObjectId object;
-    uint64_t note = 0;  // tells this noting from a later one of the same object
-  };
-  std::unordered_map<uint64_t, MaybeMapped> maybe_mapped_ PX_GUARDED_BY(mapped_mutex_);
+  MaybeMappedTable maybe_mapped_ PX_GUARDED_BY(mapped_mutex_);
   uint64_t mapped_notes_ PX_GUARDED_BY(mapped_mutex_) = 0;
   std::deque<std::pair<std::chrono::steady_clock::time_point, NodeKey>> ask_again_
       PX_GUARDED_BY(mapped_mutex_);

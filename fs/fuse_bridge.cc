@@ -77,6 +77,7 @@ Status ReplyEntry(fuse_req_t req, const Result<Entry>& entry) {
 
 void FillOpen(const Opened& opened, fuse_file_info* fi) {
   fi->backing_id = opened.backing_id;
+  fi->fh = opened.handle;
   fi->keep_cache = opened.keep_cache;
   fi->noflush = !opened.wants_flush;
   fi->parallel_direct_writes = 1;
@@ -100,11 +101,11 @@ void Init(void* userdata, fuse_conn_info* conn) {
       fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
     conn->max_backing_stack_depth = session->options().stacking;
   } else {
-    session->filesystem().DisablePassthrough();
+    session->RefusePassthrough();
   }
   session->set_uring(fuse_get_feature_flag(conn, FUSE_CAP_OVER_IO_URING));
-  conn->max_write = kMaxWrite;
-  conn->max_readahead = kMaxWrite;
+  conn->max_write = static_cast<unsigned>(kMaxWrite);
+  conn->max_readahead = static_cast<unsigned>(kMaxWrite);
   conn->max_background = 64;
   conn->congestion_threshold = 48;
   conn->time_gran = 1;
@@ -214,7 +215,7 @@ void Open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     PX_ASSIGN(const Opened opened, Fs(req).Open(node, fi->flags, fi->kill_suidgid != 0));
     FillOpen(opened, fi);
     // An open that was interrupted gets no release.
-    if (fuse_reply_open(req, fi) == -ENOENT) Fs(req).Release(node, fi->flags);
+    if (fuse_reply_open(req, fi) == -ENOENT) Fs(req).Release(node, fi->flags, opened.handle);
     return {};
   });
 }
@@ -222,7 +223,9 @@ void Open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
 void ReplyCreated(fuse_req_t req, const Filesystem::Created& created, fuse_file_info* fi) {
   FillOpen(created.opened, fi);
   const fuse_entry_param param = ToParam(created.entry);
-  if (fuse_reply_create(req, &param, fi) == -ENOENT) Fs(req).Release(created.entry.node, fi->flags);
+  if (fuse_reply_create(req, &param, fi) == -ENOENT) {
+    Fs(req).Release(created.entry.node, fi->flags, created.opened.handle);
+  }
 }
 
 void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* fi) {
@@ -273,7 +276,7 @@ void Flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
 
 void Release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   Serve(req, [&]() -> Status {
-    Fs(req).Release(NodeKey::FromFuse(ino), fi->flags);
+    Fs(req).Release(NodeKey::FromFuse(ino), fi->flags, fi->fh);
     fuse_reply_err(req, 0);
     return {};
   });

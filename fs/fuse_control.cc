@@ -91,7 +91,8 @@ Status ServeText(fuse_req_t req, FuseSession& session, NodeKey node, unsigned co
     if (command == PX_IOC_LIST) PX_TRY(fs.ListVolumes(node, text.get(), caller));
     if (command == PX_IOC_SCRUB) PX_TRY(fs.ScrubStep(text.get(), caller));
     if (command == PX_IOC_STATUS || command == PX_IOC_SCRUB_STATUS) {
-      const std::string json = command == PX_IOC_STATUS ? fs.StatusJson() : fs.ScrubStatusJson();
+      const std::string json =
+          command == PX_IOC_STATUS ? session.StatusJson() : fs.ScrubStatusJson();
       std::memset(text->cursor, 0, sizeof text->cursor);
       text->length = static_cast<uint32_t>(std::min<size_t>(json.size(), PX_TEXT_MAX));
       std::memcpy(text->text, json.data(), text->length);

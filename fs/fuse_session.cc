@@ -2,67 +2,29 @@
 
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
-#include <deque>
 #include <fstream>
 #include <vector>
 
 #include "base/log.h"
+#include "fs/control_threads.h"
 #include "fs/fuse_backing.h"
 #include "fs/fuse_bridge.h"
+#include "fs/keeper.h"
 #include "fs/request_loop.h"
+#include "fs/session_buffers.h"
 
 namespace px::fs {
 
-// A few threads beside those that serve requests: control calls invalidate, and an invalidation may
-// wait for a lock that is held until some other request is answered.
-class ControlThreads {
- public:
-  explicit ControlThreads(size_t count) {
-    for (size_t i = 0; i < count; ++i) threads_.emplace_back([this] { Loop(); });
-  }
-  ~ControlThreads() {
-    {
-      const MutexLock lock(mutex_);
-      stopping_ = true;
-      wake_.NotifyAll();
-    }
-    for (std::thread& thread : threads_) thread.join();
-  }
-  void Add(std::function<void()> work) {
-    const MutexLock lock(mutex_);
-    queue_.push_back(std::move(work));
-    wake_.NotifyOne();
-  }
-
- private:
-  void Loop() {
-    for (;;) {
-      std::function<void()> work;
-      {
-        const MutexLock lock(mutex_);
-        while (queue_.empty() && !stopping_) wake_.Wait(mutex_);
-        if (queue_.empty()) return;
-        work = std::move(queue_.front());
-        queue_.pop_front();
-      }
-      work();
-    }
-  }
-
-  Mutex mutex_;
-  CondVar wake_;
-  std::deque<std::function<void()>> queue_ PX_GUARDED_BY(mutex_);
-  bool stopping_ PX_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
-};
-
 namespace {
+
+constexpr uint32_t kControlThreads = kControlLanes;
 
 bool KernelOffersUring() {
   std::ifstream parameter("/sys/module/fuse/parameters/enable_uring");
@@ -104,19 +66,26 @@ class StopAtSignals {
 
 }  // namespace
 
-FuseSession::FuseSession(SessionOptions options)
-    : options_(std::move(options)), control_(std::make_unique<ControlThreads>(4)) {}
+bool UsesUring(const SessionOptions& options) { return options.io_uring && KernelOffersUring(); }
+
+FuseSession::FuseSession(SessionOptions options, std::string mountpoint)
+    : options_(std::move(options)),
+      mountpoint_(std::move(mountpoint)),
+      buffers_(std::make_unique<SessionBuffers>(options_.threads)),
+      control_(std::make_unique<ControlThreads>(kControlThreads)) {}
 
 Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
                                                         const SessionOptions& options,
-                                                        const std::string& mountpoint,
-                                                        Clock* clock) {
-  std::unique_ptr<FuseSession> self(new FuseSession(options));
+                                                        const std::string& mountpoint, Clock* clock,
+                                                        KeeperLink* keeper, KeptFds kept) {
+  std::unique_ptr<FuseSession> self(new FuseSession(options, mountpoint));
+  self->keeper_ = keeper;
+  self->kept_ = kept;
   std::string settings = "default_permissions,fsname=" + options.name + ",subtype=px";
   if (options.allow_other) settings += ",allow_other";
   if (::geteuid() == 0) settings += ",dev,suid";
   if (options.filesystem.read_only) settings += ",ro";
-  if (options.io_uring && KernelOffersUring()) settings += ",io_uring";
+  if (UsesUring(options)) settings += ",io_uring";
   std::vector<std::string> words = {"px-fs", "-o", settings};
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
@@ -126,8 +95,12 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
   self->session_ = fuse_session_new(&args, &operations, sizeof operations, self.get());
   fuse_opt_free_args(&args);
   if (self->session_ == nullptr) return Fail(EINVAL, "the FUSE library refused the mount options");
+  const bool take_over = keeper != nullptr && keeper->take_over();
+  if (take_over) PX_TRY(self->TakeDevice());
   PX_ASSIGN(self->filesystem_,
             Filesystem::Open(std::move(parts), options.filesystem, self.get(), clock));
+  if (self->passthrough_refused_) self->filesystem_->DisablePassthrough();
+  if (take_over) return self;
   errno = 0;
   if (fuse_session_mount(self->session_, mountpoint.c_str()) != 0) {
     return Fail(errno != 0 ? errno : EPERM, "mount on " + mountpoint);
@@ -137,34 +110,73 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
 }
 
 FuseSession::~FuseSession() {
-  if (mounted_) fuse_session_unmount(session_);
+  // With a keeper the mount is the keeper's.
+  if (mounted_ && (keeper_ == nullptr || !keeper_->alive())) fuse_session_unmount(session_);
   control_.reset();
   filesystem_.reset();
   if (session_ != nullptr) fuse_session_destroy(session_);
 }
 
-Status FuseSession::Run(std::function<void()> ready) {
+Status FuseSession::Run(std::function<void()> ready, bool* hand_over) {
+  *hand_over = false;
   ready_ = std::move(ready);
   const int fd = fuse_session_fd(session_);
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return FailErrno("/dev/fuse");
-  std::vector<fuse_buf> buffers(options_.threads);
   loop_ = std::make_unique<RequestLoop>(
-      RequestSource{
-          .fd = fd,
-          .receive =
-              [&](unsigned slot) { return fuse_session_receive_buf(session_, &buffers[slot]); },
-          .process = [&](unsigned slot) { fuse_session_process_buf(session_, &buffers[slot]); }},
+      RequestSource{.fd = fd,
+                    .receive = [this](unsigned slot) { return buffers_->Receive(session_, slot); },
+                    .process =
+                        [this](unsigned slot) {
+                          Dispatch(slot, slot < kServingLanes ? slot : Request::kNoLane);
+                        }},
       options_.threads);
-  Status status;
-  {
-    const StopAtSignals signals(loop_.get());
-    status = loop_->Run();
-  }
-  for (const fuse_buf& buffer : buffers) std::free(buffer.mem);
-  fuse_session_unmount(session_);
-  mounted_ = false;
+  Status status = Begin();
+  if (status) status = Serve(hand_over);
+  if (*hand_over) return status;
+  const Status unmounted = Unmount();
+  return status ? unmounted : status;
+}
+
+Status FuseSession::Serve(bool* hand_over) {
+  const UniqueFd done(::eventfd(0, EFD_CLOEXEC));
+  if (!done) return FailErrno("make an eventfd");
+  const StopAtSignals signals(loop_.get());
+  std::thread watcher([&] { WatchKeeper(done.get(), hand_over); });
+  control_->set_lane(kControlLane);
+  serving_ = true;
+  if (keeper_ != nullptr && keeper_->alive()) keeper_->Ready();
+  Status status = loop_->Run();
+  const uint64_t one = 1;
+  PX_CHECK(::write(done.get(), &one, sizeof one) == sizeof one);
+  watcher.join();
   return status;
+}
+
+// Until `done` is readable, or the keeper wants another daemon: then what was begun is ended.
+void FuseSession::WatchKeeper(int done, bool* hand_over) {
+  while (keeper_ != nullptr && keeper_->alive()) {
+    pollfd fds[2] = {{done, POLLIN, 0}, {keeper_->fd(), POLLIN, 0}};
+    if (::poll(fds, 2, -1) < 0) continue;
+    if (fds[0].revents != 0) return;
+    if (fds[1].revents == 0 || !keeper_->WantsRestart()) continue;
+    *hand_over = true;
+    filesystem_->HandOver();
+    control_->Close();  // while requests are served: what was begun may wait for them
+    return loop_->Stop();
+  }
+}
+
+Status FuseSession::Unmount() {
+  mounted_ = false;
+  if (keeper_ == nullptr) {
+    fuse_session_unmount(session_);
+  } else if (!keeper_->alive()) {
+    // Else it is the keeper's to do. It may be gone already.
+    const Status detached = DetachMount(mountpoint_);
+    if (!detached && detached.error().code() != EINVAL) return detached;
+  }
+  return {};
 }
 
 void FuseSession::Answered() {
@@ -172,7 +184,9 @@ void FuseSession::Answered() {
 }
 
 void FuseSession::Defer(std::function<void()> work) {
-  control_->Add([this, number = RequestLoop::Serving(), work = std::move(work)] {
+  const Request request = CurrentRequest();
+  control_->Add([this, request, number = RequestLoop::Serving(), work = std::move(work)] {
+    const RequestScope scope({request.unique, CurrentRequest().lane, request.resent});
     // With FUSE-over-io_uring requests do not come through the loop.
     if (number != 0) loop_->WaitForEarlier(number);
     work();
@@ -195,6 +209,32 @@ void FuseSession::UnregisterBacking(int backing_id) {
   }
 }
 
+void FuseSession::UnregisterIfKnown(int backing_id) {
+  auto id = static_cast<uint32_t>(backing_id);
+  ::ioctl(fuse_session_fd(session_), kBackingClose, &id);
+}
+
+std::string FuseSession::StatusJson() {
+  const auto number = [](auto value) { return std::to_string(value); };
+  std::vector<std::pair<std::string, std::string>> facts;
+  const bool kept = keeper_ != nullptr && keeper_->alive();
+  facts.emplace_back("keeper_pid", kept ? number(keeper_->start().keeper_pid) : "null");
+  facts.emplace_back("keeper", kept                  ? "\"running\""
+                               : UsesUring(options_) ? "\"none: io_uring is used\""
+                                                     : "\"none\"");
+  if (kept) {
+    facts.emplace_back("restarts", number(keeper_->start().restarts));
+    facts.emplace_back("crashes", number(keeper_->start().crashes));
+    facts.emplace_back("last_signal", number(keeper_->start().last_signal));
+  }
+  return filesystem_->StatusJson(facts);
+}
+
+void FuseSession::Notify(std::function<void()> body) {
+  if (serving_) return body();
+  Defer(std::move(body));
+}
+
 void FuseSession::InvalidateEntry(NodeKey parent, const std::string& name) {
   const int result =
       fuse_lowlevel_notify_inval_entry(session_, parent.ToFuse(), name.c_str(), name.size());
@@ -202,9 +242,11 @@ void FuseSession::InvalidateEntry(NodeKey parent, const std::string& name) {
 }
 
 void FuseSession::InvalidateAttributes(NodeKey node) {
-  const int result = fuse_lowlevel_notify_inval_inode(session_, node.ToFuse(), -1, 0);
-  if (result != 0 && result != -ENOENT)
-    LogWarn("invalidating inode {:x}: {}", node.ToFuse(), result);
+  Notify([this, node] {
+    const int result = fuse_lowlevel_notify_inval_inode(session_, node.ToFuse(), -1, 0);
+    if (result != 0 && result != -ENOENT)
+      LogWarn("invalidating inode {:x}: {}", node.ToFuse(), result);
+  });
 }
 
 void FuseSession::InvalidateData(NodeKey node) {

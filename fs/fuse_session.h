@@ -2,16 +2,21 @@
 // it.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "base/result.h"
 #include "fs/filesystem.h"
+#include "fs/keeper_link.h"
+#include "fs/request.h"
 
 struct fuse_session;
 
 namespace px::fs {
+
+inline constexpr size_t kMaxWrite = size_t{1} << 20;  // bytes of a request's data
 
 struct SessionOptions {
   FilesystemOptions filesystem;
@@ -20,26 +25,42 @@ struct SessionOptions {
   unsigned threads = 16;
   unsigned stacking = 0;  // 1 if the store's own filesystem is stacked (overlayfs)
   std::string name;       // shown as the source of the mount
+  bool keeper = true;     // one is wanted, where io_uring is not used
 };
+
+// What the keeper is given beside the device.
+struct KeptFds {
+  int lock = -1;
+  int state = -1;
+};
+
+// Whether a mount with these options is served through io_uring. Its requests belong to the rings
+// of one process, so that nobody can take it over.
+bool UsesUring(const SessionOptions& options);
 
 class ControlThreads;
 class RequestLoop;
+struct SessionBuffers;
 
 class FuseSession final : public KernelSide {
  public:
-  // Opens the filesystem on `parts` and mounts it. EPERM/EACCES no right to /dev/fuse or to mount,
-  // ENODEV no FUSE in the kernel, otherwise what Filesystem::Open gives.
+  // Opens the filesystem on `parts` and mounts it, or takes over the mount that the keeper holds.
+  // EPERM/EACCES no right to /dev/fuse or to mount, ENODEV no FUSE in the kernel, otherwise what
+  // Filesystem::Open gives. `keeper` (none: nobody takes this mount over) must outlive the session.
   static Result<std::unique_ptr<FuseSession>> Mount(Filesystem::Parts parts,
                                                     const SessionOptions& options,
-                                                    const std::string& mountpoint, Clock* clock);
+                                                    const std::string& mountpoint, Clock* clock,
+                                                    KeeperLink* keeper, KeptFds kept);
   ~FuseSession() override;
 
-  // Serves requests until the mount is gone or a SIGINT, SIGTERM or SIGHUP came. `ready` is called
-  // once, when the kernel has been answered for the first time.
-  Status Run(std::function<void()> ready);
+  // Serves requests until the mount is gone, a SIGINT, SIGTERM or SIGHUP came, or the keeper wants
+  // another daemon (*hand_over). `ready` is called once, when the kernel has been answered for the
+  // first time.
+  Status Run(std::function<void()> ready, bool* hand_over);
 
   Result<int> RegisterBacking(int fd) override;
   void UnregisterBacking(int backing_id) override;
+  void UnregisterIfKnown(int backing_id) override;
   void InvalidateEntry(NodeKey parent, const std::string& name) override;
   void InvalidateAttributes(NodeKey node) override;
   void InvalidateData(NodeKey node) override;
@@ -50,17 +71,40 @@ class FuseSession final : public KernelSide {
   // Has a thread of its own do it, once the requests that came before the present one are served.
   void Defer(std::function<void()> work);
   void Answered();
+  void RefusePassthrough() { passthrough_refused_ = true; }
+  std::string StatusJson();
   void set_uring(bool on) { uring_ = on; }
   bool uring() const { return uring_; }
 
  private:
-  explicit FuseSession(SessionOptions options);
+  FuseSession(SessionOptions options, std::string mountpoint);
+
+  // `body` now, or by a control thread while nobody answers requests yet that it may wait for.
+  void Notify(std::function<void()> body);
+  Status Serve(bool* hand_over);
+  void WatchKeeper(int done, bool* hand_over);
+  Status Unmount();
+
+  // fuse_takeover.cc: the first request of a mount, and those that come again.
+  Status TakeDevice();
+  Status Begin();
+  Status AnswerFirst();
+  void AnswerInit(const std::string& request);
+  Status Replay();
+  // Has libfuse serve what was received.
+  void Dispatch(unsigned slot, uint32_t lane);
 
   const SessionOptions options_;
+  const std::string mountpoint_;
+  KeeperLink* keeper_ = nullptr;
+  KeptFds kept_;
   std::unique_ptr<Filesystem> filesystem_;
+  std::unique_ptr<SessionBuffers> buffers_;  // one for each slot of the loop
   std::unique_ptr<RequestLoop> loop_;
   std::unique_ptr<ControlThreads> control_;
   struct fuse_session* session_ = nullptr;
+  bool passthrough_refused_ = false;
+  std::atomic<bool> serving_ = false;  // requests are answered by the loop
   bool mounted_ = false;
   bool uring_ = false;
   std::function<void()> ready_;

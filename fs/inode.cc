@@ -177,15 +177,25 @@ void Filesystem::AddGhost(NodeKey node, cow::InodeItem item) {
   CloseDoomed();  // its object must not be kept by a parked descriptor
   item.nlink = 0;
   item.ctime = Now();
+  std::optional<uint32_t> cell;
+  if (live_ != nullptr) {
+    const auto place = live_->Put(LiveTable::Kind::kGhost, LiveGhost::Of(node.ToFuse(), item));
+    if (place) cell = place->index;
+  }
   const MutexLock lock(ghosts_mutex_);
-  ghosts_[node.ToFuse()] = item;
+  auto [ghost, fresh] = ghosts_.try_emplace(node.ToFuse());
+  if (!fresh) ClearCell(ghost->second.cell);
+  ghost->second = {item, cell};
   ghost_count_ = ghosts_.size();
 }
 
 void Filesystem::Forget(NodeKey node) {
   if (ghost_count_ == 0) return;
   const MutexLock lock(ghosts_mutex_);
-  ghosts_.erase(node.ToFuse());
+  const auto ghost = ghosts_.find(node.ToFuse());
+  if (ghost == ghosts_.end()) return;
+  ClearCell(ghost->second.cell);
+  ghosts_.erase(ghost);
   ghost_count_ = ghosts_.size();
 }
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "fs/control_client.h"
 #include "fs/fsck.h"
+#include "fs/keeper_state.h"
 #include "fs/mount_command.h"
 #include "fs/receive.h"
 #include "fs/scrub_command.h"
@@ -45,6 +46,10 @@ int ExitCodeOf(int error) {
 // What to do next, by error; empty where the message says it all.
 std::string HintFor(int error, const std::string& command) {
   if (error == ENOTTY) return "mount a store first: px-fs mount --store DIR MOUNTPOINT";
+  if (error == ENOTCONN) return "px-fs umount MOUNTPOINT, then mount it again";
+  if (error == EOPNOTSUPP && command == "restart") {
+    return "px-fs umount MOUNTPOINT, then mount it again";
+  }
   if (error == EXDEV) return "volumes do not nest: name a target outside every volume";
   if (error == EEXIST) return "choose another name, or remove what is there first";
   if (error == EBUSY && command == "umount") return "see who uses it: fuser -vm MOUNTPOINT";
@@ -176,9 +181,27 @@ Status PrintVersions(const std::string& file, bool json) {
   return {};
 }
 
-Status PrintStatus(const std::string& path, bool json) {
+// What the keeper says, where no daemon would answer.
+Result<Json> StatusOf(const std::string& path) {
+  const auto kept = ReadKeeperState(path);
+  if (kept && kept->Is(kGaveUp)) {
+    return Fail(ENOTCONN, fmt::format("{} ({}; see {}/px-fs.log)", path, kept->state, kept->store));
+  }
+  if (kept && kept->Is(kWaiting)) {
+    return Json{{"state", kept->state},
+                {"keeper_pid", kept->keeper},
+                {"restarts", kept->restarts},
+                {"crashes", kept->crashes},
+                {"last_signal", kept->last_signal}};
+  }
   PX_ASSIGN(const std::string text, ControlStatus(path));
-  const Json status = Json::parse(text, nullptr, false);
+  Json status = Json::parse(text, nullptr, false);
+  status["state"] = kServing;
+  return status;
+}
+
+Status PrintStatus(const std::string& path, bool json) {
+  PX_ASSIGN(const Json status, StatusOf(path));
   if (json) {
     fmt::print("{}\n", status.dump(2));
     return {};
@@ -379,6 +402,8 @@ int Main(int argc, char** argv) {
   mount_command->add_option("-o", option_lists, "Options, separated by commas")->take_all();
   mount_command->add_flag("--foreground,-f", mount.foreground, "Serve in this process");
   mount_command->add_option("--ready-fd", mount.ready_fd)->group("");
+  mount_command->add_option("--link-fd", mount.link_fd)->group("");
+  mount_command->add_flag("--quiet", mount.quiet)->group("");
   mount_command->add_option("mountpoint", mount.mountpoint, "An existing directory")->required();
   mount_command->callback([&] {
     for (const std::string& list : option_lists) {
@@ -386,7 +411,8 @@ int Main(int argc, char** argv) {
         if (!word.empty()) mount.options.push_back(word);
       }
     }
-    result = Finish(Mount(mount), "mount");
+    const auto code = Mount(mount);
+    result = code ? *code : Finish(Forward(code.error()), "mount");
   });
 
   std::string path, other, name;
@@ -394,6 +420,11 @@ int Main(int argc, char** argv) {
   CLI::App* umount = app.add_subcommand("umount", "Unmount, and wait until the daemon is gone");
   umount->add_option("mountpoint", path)->required();
   umount->callback([&] { result = Finish(Unmount(path), "umount"); });
+
+  CLI::App* restart = app.add_subcommand(
+      "restart", "Replace the daemon by that of the installed px-fs; jobs go on");
+  restart->add_option("mountpoint", path)->required();
+  restart->callback([&] { result = Finish(Restart(path), "restart"); });
 
   CLI::App* create = app.add_subcommand("create", "Make a new, empty volume");
   create->add_option("path", path)->required();

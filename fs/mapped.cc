@@ -30,12 +30,28 @@ void Filesystem::AskMapped(const OpenInode& open) {
   // With nobody on the way to open it, the answer is often to be had at once.
   const bool alone = open.opens == 0 && IsOursAlone(open.fd.get());
   const MutexLock lock(mapped_mutex_);
+  const auto found = maybe_mapped_.find(open.node.ToFuse());
   if (alone) {
-    maybe_mapped_.erase(open.node.ToFuse());
+    if (found != maybe_mapped_.end()) EraseMaybeMapped(found);
     return;
   }
-  maybe_mapped_[open.node.ToFuse()] = {open.object, ++mapped_notes_};
+  AddMaybeMapped(open.node, open.object);
   ask_again_.emplace_back(std::chrono::steady_clock::now() + kAskAgain, open.node);
+}
+
+void Filesystem::AddMaybeMapped(NodeKey node, cow::ObjectId object) {
+  MaybeMapped& noted = maybe_mapped_[node.ToFuse()];
+  if (!noted.cell || noted.object != object) {
+    ClearCell(noted.cell);
+    noted.cell = NoteMapped(node, object);
+  }
+  noted.object = object;
+  noted.note = ++mapped_notes_;
+}
+
+void Filesystem::EraseMaybeMapped(MaybeMappedTable::iterator one) {
+  ClearCell(one->second.cell);
+  maybe_mapped_.erase(one);
 }
 
 void Filesystem::AskMappedAgain() {
@@ -96,7 +112,7 @@ bool Filesystem::StillMapped(NodeKey node) {
   // It may have been opened and mapped since the question was asked. One that is open still is
   // noted at its next release.
   if (found == maybe_mapped_.end() || found->second.note != asked.note) return false;
-  if (table_.Find(node) == nullptr) maybe_mapped_.erase(found);
+  if (table_.Find(node) == nullptr) EraseMaybeMapped(found);
   return false;
 }
 

@@ -14,11 +14,15 @@
 
 #include <charconv>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
 #include "fs/control_client.h"
 #include "fs/fuse_session.h"
+#include "fs/keeper.h"
+#include "fs/keeper_link.h"
+#include "fs/keeper_state.h"
 #include "fs/store_dir.h"
 
 extern char** environ;
@@ -59,6 +63,8 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       options.io_uring = word == "io_uring";
     } else if (word == "allow_other") {
       options.allow_other = true;
+    } else if (word == "nokeeper") {
+      options.keeper = false;
     } else if (word == "ro") {
       options.filesystem.read_only = true;
     } else if (word == "noseal") {
@@ -80,7 +86,7 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
     } else {
       return Fail(EINVAL, "unknown mount option '" + word +
                               "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
-                              "allow_other, ro, threads=N, trash=SECONDS, noseal)");
+                              "allow_other, ro, nokeeper, threads=N, trash=SECONDS, noseal)");
     }
   }
   return options;
@@ -99,16 +105,31 @@ void RaiseFileLimit() {
     LogWarn("the limit of open files stays at {}", limit.rlim_cur);
 }
 
-Status Serve(const MountRequest& request, const std::function<void()>& ready) {
-  PX_ASSIGN(SessionOptions options, ParseOptions(request.options));
-  PX_ASSIGN(const std::string mountpoint, CheckMountpoint(request.mountpoint));
-  if (::access("/dev/fuse", R_OK | W_OK) != 0) {
-    if (errno == EACCES || errno == EPERM) return Fail(errno, "no permission to use /dev/fuse");
-    return FailErrno("/dev/fuse");
+Status CheckDevice() {
+  if (::access("/dev/fuse", R_OK | W_OK) == 0) return {};
+  if (errno == EACCES || errno == EPERM) return Fail(errno, "no permission to use /dev/fuse");
+  return FailErrno("/dev/fuse");
+}
+
+Result<StoreDir> OpenStore(const MountRequest& request, const SessionOptions& options,
+                           KeeperLink* keeper) {
+  if (keeper != nullptr && keeper->take_over()) {
+    return StoreDir::TakeOver(request.store, keeper->TakeLock());
   }
-  PX_ASSIGN(const StoreDir store,
-            StoreDir::Open(request.store, /*create=*/!options.filesystem.read_only));
-  if (request.ready_fd >= 0) {
+  return StoreDir::Open(request.store, /*create=*/!options.filesystem.read_only);
+}
+
+Status Serve(const MountRequest& request, KeeperLink* keeper, const std::function<void()>& ready,
+             bool* hand_over) {
+  PX_ASSIGN(SessionOptions options, ParseOptions(request.options));
+  const bool take_over = keeper != nullptr && keeper->take_over();
+  std::string mountpoint = request.mountpoint;
+  if (!take_over) {
+    PX_ASSIGN(mountpoint, CheckMountpoint(request.mountpoint));
+    PX_TRY(CheckDevice());
+  }
+  PX_ASSIGN(const StoreDir store, OpenStore(request, options, keeper));
+  if (request.quiet) {
     // The terminal is gone: the log is the place to speak from.
     if (const Status logging = LogToFile(request.store + "/px-fs.log"); !logging) {
       LogWarn("no log file: {}", logging.error().ToString());
@@ -122,10 +143,18 @@ Status Serve(const MountRequest& request, const std::function<void()>& ready) {
   ::signal(SIGIO, SIG_IGN);  // of the leases of mapped.cc
   ::umask(0);
   PX_ASSIGN(Filesystem::Parts parts, store.OpenParts());
+  UniqueFd state;
+  if (keeper != nullptr) {
+    PX_TRY(store.OpenLive(take_over, &parts));
+    PX_ASSIGN(state, store.OpenKeeperState());
+  }
   SystemClock clock;
-  PX_ASSIGN(const auto session, FuseSession::Mount(std::move(parts), options, mountpoint, &clock));
-  PX_TRY(store.Announce(mountpoint));
-  return session->Run(ready);
+  PX_ASSIGN(const auto session, FuseSession::Mount(std::move(parts), options, mountpoint, &clock,
+                                                   keeper, {store.lock_fd(), state.get()}));
+  if (!take_over) {
+    PX_TRY(store.Announce(mountpoint, keeper != nullptr ? keeper->start().keeper_pid : ::getpid()));
+  }
+  return session->Run(ready, hand_over);
 }
 
 void Report(int fd, const std::string& text) {
@@ -135,18 +164,62 @@ void Report(int fd, const std::string& text) {
 }
 
 // As the daemon itself, with or without somebody waiting at ready_fd.
-Status ServeDaemon(const MountRequest& request) {
-  const int ready_fd = request.ready_fd;
+Result<int> ServeDaemon(const MountRequest& request) {
+  int ready_fd = request.ready_fd;
   bool reported = false;
   const auto ready = [&] {
     if (ready_fd >= 0) Report(ready_fd, "0 ");
     reported = true;
   };
-  Status status = Serve(request, ready);
+  std::unique_ptr<KeeperLink> keeper;
+  if (request.link_fd >= 0) {
+    PX_ASSIGN(keeper, KeeperLink::Open(request.link_fd));
+    // Told already by a daemon before this one: the number stands for something else here.
+    if (keeper->start().tell_ready == 0) ready_fd = -1;
+  }
+  bool hand_over = false;
+  const Status status = Serve(request, keeper.get(), ready, &hand_over);
   if (!status && ready_fd >= 0 && !reported) {
     Report(ready_fd, fmt::format("{} {}", status.error().code(), status.error().context()));
   }
-  return status;
+  if (!status && keeper && keeper->take_over()) LogError("{}", status.error().ToString());
+  PX_TRY(status);
+  return hand_over ? kHandOverExit : 0;
+}
+
+// By the name it was called with, so that the next daemon is of what is installed by then.
+std::string OwnProgram() {
+  std::error_code error;
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string called = program_invocation_name;
+  if (called.find('/') == std::string::npos) return self;
+  const std::string full = std::filesystem::absolute(called, error);
+  return std::filesystem::equivalent(full, "/proc/self/exe", error) && !error ? full : self;
+}
+
+std::vector<std::string> DaemonWords(const MountRequest& request) {
+  std::vector<std::string> words = {OwnProgram(), "mount", "--foreground"};
+  if (request.quiet) words.emplace_back("--quiet");
+  words.insert(words.end(), {"--store", request.store});
+  for (const std::string& option : request.options) words.insert(words.end(), {"-o", option});
+  return words;
+}
+
+Result<int> Keep(const MountRequest& request) {
+  KeeperRequest keeper;
+  keeper.words = DaemonWords(request);
+  keeper.program = keeper.words[0];
+  keeper.words.insert(keeper.words.end(), {"--link-fd", std::to_string(kLinkFd)});
+  if (request.ready_fd >= 0) {
+    keeper.words.insert(keeper.words.end(), {"--ready-fd", std::to_string(request.ready_fd)});
+  }
+  std::error_code error;
+  keeper.mountpoint = std::filesystem::canonical(request.mountpoint, error);
+  if (error) keeper.mountpoint = request.mountpoint;
+  keeper.words.push_back(keeper.mountpoint);
+  if (request.quiet) keeper.log = request.store + "/px-fs.log";
+  keeper.ready_fd = request.ready_fd;
+  return RunKeeper(keeper);
 }
 
 Status StartDaemon(const MountRequest& request) {
@@ -155,11 +228,10 @@ Status StartDaemon(const MountRequest& request) {
   const UniqueFd reader(ends[0]);
   UniqueFd writer(ends[1]);
   constexpr int kReadyFd = 3;
-  std::vector<std::string> words = {
-      "px-fs",   "mount",      "--foreground", "--ready-fd", std::to_string(kReadyFd),
-      "--store", request.store};
-  for (const std::string& option : request.options) words.insert(words.end(), {"-o", option});
-  words.push_back(request.mountpoint);
+  MountRequest quiet = request;
+  quiet.quiet = true;
+  std::vector<std::string> words = DaemonWords(quiet);
+  words.insert(words.end(), {"--ready-fd", std::to_string(kReadyFd), request.mountpoint});
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
@@ -224,19 +296,63 @@ Status RemoveMount(const std::string& mountpoint) {
 
 }  // namespace
 
-Status Mount(const MountRequest& request) {
+Result<int> Mount(const MountRequest& request) {
+  PX_ASSIGN(const SessionOptions options, ParseOptions(request.options));
   if (!request.foreground) {
     // Found out here, so that the message does not depend on a daemon's.
-    PX_TRY(ParseOptions(request.options));
     PX_TRY(CheckMountpoint(request.mountpoint));
-    return StartDaemon(request);
+    PX_TRY(StartDaemon(request));
+    return 0;
   }
-  if (request.ready_fd < 0) return ServeDaemon(request);
-  ::fcntl(request.ready_fd, F_SETFD, FD_CLOEXEC);
-  return ServeDaemon(request);
+  if (request.ready_fd >= 0) ::fcntl(request.ready_fd, F_SETFD, FD_CLOEXEC);
+  const bool keep = request.link_fd < 0 && options.keeper && !UsesUring(options);
+  return keep ? Keep(request) : ServeDaemon(request);
+}
+
+namespace {
+
+UniqueFd OpenProcess(pid_t pid) {
+  return UniqueFd(pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
+}
+
+void WaitForEnd(const UniqueFd& process) {
+  if (!process) return;
+  pollfd wait{process.get(), POLLIN, 0};
+  while (::poll(&wait, 1, -1) < 0 && errno == EINTR) {
+  }
+}
+
+pid_t PidOf(const nlohmann::json& status, const char* name) {
+  if (!status.is_object() || !status.contains(name)) return 0;
+  const auto& value = status.at(name);
+  return value.is_number_integer() ? value.get<pid_t>() : 0;
+}
+
+}  // namespace
+
+Status Restart(const std::string& mountpoint) {
+  PX_ASSIGN(const std::string text, ControlStatus(mountpoint));
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const pid_t keeper = PidOf(json, "keeper_pid"), before = PidOf(json, "pid");
+  if (keeper == 0)
+    return Fail(EOPNOTSUPP, mountpoint + " has no keeper: unmount it and mount it again");
+  const UniqueFd daemon = OpenProcess(before);
+  if (::kill(keeper, SIGUSR1) != 0)
+    return FailErrno("tell the keeper (pid " + std::to_string(keeper) + ")");
+  WaitForEnd(daemon);
+  // Answered by the next one; a mount that was given up gives ENOTCONN.
+  PX_TRY(ControlStatus(mountpoint));
+  return {};
 }
 
 Status Unmount(const std::string& mountpoint) {
+  if (const auto kept = ReadKeeperState(mountpoint); kept && kept->Is(kWaiting)) {
+    // Nobody would answer.
+    const UniqueFd keeper = OpenProcess(kept->keeper);
+    PX_TRY(RemoveMount(mountpoint));
+    WaitForEnd(keeper);
+    return {};
+  }
   const auto status = ControlStatus(mountpoint);
   if (!status) {
     if (status.error().code() == ENOTTY) return Fail(EINVAL, mountpoint + " is not a px mount");
@@ -256,13 +372,11 @@ Status Unmount(const std::string& mountpoint) {
     return Fail(EINVAL, mountpoint + " is inside a px mount, not its top");
   }
   const auto json = nlohmann::json::parse(*status, nullptr, /*allow_exceptions=*/false);
-  const pid_t pid = json.is_object() ? json.value("pid", 0) : 0;
-  const UniqueFd daemon(pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
+  const UniqueFd daemon = OpenProcess(PidOf(json, "pid"));
+  const UniqueFd keeper = OpenProcess(PidOf(json, "keeper_pid"));
   PX_TRY(RemoveMount(mountpoint));
-  if (!daemon) return {};
-  pollfd wait{daemon.get(), POLLIN, 0};
-  while (::poll(&wait, 1, -1) < 0 && errno == EINTR) {
-  }
+  WaitForEnd(daemon);
+  WaitForEnd(keeper);
   return {};
 }
 

@@ -12,14 +12,20 @@ struct MountRequest {
   std::string store;
   std::string mountpoint;
   std::vector<std::string> options;  // passthrough, nopassthrough, io_uring, noio_uring,
-                                     // allow_other, ro, threads=N, trash=SECONDS
+                                     // allow_other, ro, nokeeper, threads=N, trash=SECONDS
   bool foreground = false;
-  int ready_fd = -1;  // of a daemon that `mount` started: where to say how it went
+  bool quiet = false;  // nobody reads standard error: the log goes to STORE/px-fs.log
+  int link_fd = -1;    // of a daemon that a keeper started: their socket
+  int ready_fd = -1;   // of a daemon that `mount` started: where to say how it went
 };
 
 // Returns when the mount answers requests; with `foreground`, when it is gone. ENOENT, ENOTDIR,
 // EBUSY (the mountpoint or the store is in use), EPERM, EACCES, ENODEV, EINVAL (options).
-Status Mount(const MountRequest& request);
+// What it gives is the exit code.
+Result<int> Mount(const MountRequest& request);
+// Has the daemon replaced by another one, of the program that is installed now, under the mount;
+// returns when that one answers. EOPNOTSUPP: the mount has no keeper.
+Status Restart(const std::string& mountpoint);
 // Returns when the daemon is gone and everything is on disk. EBUSY files are open; EINVAL not a px
 // mount.
 Status Unmount(const std::string& mountpoint);

@@ -54,6 +54,9 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
       return FailErrno("create " + dir + "/" + name);
     }
   }
+  if (::mkdirat(fd.get(), "kept", 0700) != 0 && errno != EEXIST && errno != EROFS) {
+    return FailErrno("create " + dir + "/kept");
+  }
   if (made && ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
   const bool reflinks = TryReflinks(fd.get());
   UniqueFd again(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -78,9 +81,14 @@ Result<uint64_t> ObjectStore::SizeOf(cow::ObjectId id) const {
 }
 
 Result<UniqueFd> ObjectStore::CreateLocked(cow::ObjectId id) {
-  // What is there under an id that was never consumed is a leftover of an earlier pool.
-  UniqueFd fd(::openat(dir_.get(), ObjectName(id).c_str(),
-                       O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600));
+  // What is there under an id that was never consumed is a leftover of an earlier pool, or of a
+  // transaction that failed: then the kernel may have that file open, so it is not truncated.
+  constexpr int kFlags = O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+  UniqueFd fd(::openat(dir_.get(), ObjectName(id).c_str(), kFlags, 0600));
+  if (!fd && errno == EEXIST) {
+    RemoveName(id);
+    fd.Reset(::openat(dir_.get(), ObjectName(id).c_str(), kFlags, 0600));
+  }
   if (!fd) return FailErrno("create object " + ObjectName(id));
   unsynced_->AddName(id);
   return fd;
@@ -143,6 +151,57 @@ Status ObjectStore::Adopt(int temp, cow::ObjectId id) {
   unsynced_->AddName(id);
   unsynced_->Add(id);
   return {};
+}
+
+namespace {
+
+constexpr char kKeptDir[] = "kept";
+
+std::string KeptName(uint64_t name) { return fmt::format("{}/{:x}", kKeptDir, name); }
+
+}  // namespace
+
+Status ObjectStore::Keep(int temp, uint64_t name) const {
+  const std::string path = KeptName(name);
+  if (::unlinkat(dir_.get(), path.c_str(), 0) != 0 && errno != ENOENT) {
+    return FailErrno("replace " + path);
+  }
+  if (::linkat(AT_FDCWD, DescriptorPath(temp).c_str(), dir_.get(), path.c_str(),
+               AT_SYMLINK_FOLLOW) != 0) {
+    return FailErrno("name " + path);
+  }
+  return {};
+}
+
+Result<UniqueFd> ObjectStore::OpenKept(uint64_t name) const {
+  UniqueFd fd(::openat(dir_.get(), KeptName(name).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return FailErrno("open " + KeptName(name));
+  return fd;
+}
+
+void ObjectStore::DropKept(uint64_t name) const {
+  if (::unlinkat(dir_.get(), KeptName(name).c_str(), 0) != 0 && errno != ENOENT) {
+    LogWarn("removing {}: errno {}", KeptName(name), errno);
+  }
+}
+
+void ObjectStore::DropKeptExcept(const std::set<uint64_t>& names) const {
+  const int fd = ::openat(dir_.get(), kKeptDir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd), &::closedir);
+  while (const dirent* entry = ::readdir(dir.get())) {
+    uint64_t name = 0;
+    const std::string_view text(entry->d_name);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), name, 16);
+    if (error != std::errc() || end != text.data() + text.size()) continue;
+    if (!names.contains(name)) DropKept(name);
+  }
+}
+
+void ObjectStore::RemoveName(cow::ObjectId id) const {
+  if (::unlinkat(dir_.get(), ObjectName(id).c_str(), 0) != 0 && errno != ENOENT) {
+    LogWarn("removing object {:x}: errno {}", id.value, errno);
+  }
 }
 
 Status ObjectStore::Exchange(cow::ObjectId a, cow::ObjectId b) const {

@@ -18,6 +18,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "base/mutex.h"
@@ -52,6 +53,15 @@ class ObjectStore {
   Result<UniqueFd> TempFile() const;
   // Makes `temp` (of TempFile) the file of an id that the calling transaction has just got.
   Status Adopt(int temp, cow::ObjectId id) PX_EXCLUDES(mutex_);
+  // Gives such a file a name for as long as a daemon that takes over might have to open it; one
+  // under that name before it goes. OpenKept: ENOENT.
+  Status Keep(int temp, uint64_t name) const;
+  Result<UniqueFd> OpenKept(uint64_t name) const;
+  void DropKept(uint64_t name) const;
+  // All but those.
+  void DropKeptExcept(const std::set<uint64_t>& names) const;
+  // Removes the name of an object that no transaction consumed; its file may have others.
+  void RemoveName(cow::ObjectId id) const;
   // Swaps the files of two objects, atomically. The new names are durable when it returned: what
   // one of the files is written with next must not be found under the other's id after a power cut.
   Status Exchange(cow::ObjectId a, cow::ObjectId b) const;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "fs/filesystem.h"
+#include "fs/request.h"
 #include "fs/sealer.h"
 #include "fs/seals.h"
 
@@ -31,6 +32,7 @@ bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_
 }  // namespace
 
 Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
+  if (const auto taken = OpenedBefore()) return Reopened(*taken);
   // The release of a file that was closed may still be on its way. While it is not here, a content
   // in passthrough can only be truncated in place, and would not be kept.
   if ((flags & O_TRUNC) != 0) table_.WaitUntilClosed(node, kReleaseOnItsWay);
@@ -42,20 +44,21 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   }
   if ((flags & O_TRUNC) == 0) PX_TRY(RefuseDamaged(node));
   Opened opened;
-  PX_TRY(NotMissing(node, WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
-                      // The kernel's pages of a file that was only read since it got them are true.
-                      // Of one that was written they may not be: what a mapping stored behind the
-                      // end shows up when the file grows.
-                      const bool known = open.opens > 0 || (open.parked && open.backing_id == 0 &&
-                                                            !open.was_writable);
-                      if (!known) open.was_writable = false;
-                      PX_TRY(PrepareOpen(open, flags, kill_suidgid));
-                      PX_TRY(CountOpen(open, flags));
-                      if (open.writers > 0) open.was_writable = true;
-                      const bool keep = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
-                      opened = {open.backing_id, keep, open.replacing};
-                      return {};
-                    })));
+  Status done = WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+    // The kernel's pages of a file that was only read since it got them are true. Of one that was
+    // written they may not be: what a mapping stored behind the end shows up when the file grows.
+    const bool known =
+        open.opens > 0 || (open.parked && open.backing_id == 0 && !open.was_writable);
+    if (!known) open.was_writable = false;
+    PX_TRY(PrepareOpen(open, flags, kill_suidgid));
+    if ((flags & O_ACCMODE) != O_RDONLY) open.was_writable = true;
+    PX_TRY(CountOpen(open, flags, &opened.handle));
+    opened.backing_id = open.backing_id;
+    opened.keep_cache = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
+    opened.wants_flush = open.replacing;
+    return {};
+  });
+  PX_TRY(NotMissing(node, std::move(done)));
   return opened;
 }
 
@@ -70,10 +73,17 @@ Status Filesystem::WithEntry(NodeKey node, const std::function<Status(OpenInode&
   }
 }
 
-Status Filesystem::CountOpen(OpenInode& open, int flags) {
+Status Filesystem::CountOpen(OpenInode& open, int flags, uint64_t* handle) {
   const bool writer = (flags & O_ACCMODE) != O_RDONLY;
   // An O_RDONLY open that truncated or created leaves no writer to end what it began.
   if (!writer && open.writers == 0 && !open.orphan) PX_TRY(WriteBack(open, /*end_live=*/true));
+  if (live_ != nullptr) {
+    PX_TRY(Note(open));
+    const LiveHandle taken{open.node.ToFuse(), CurrentRequest().unique,
+                           static_cast<uint32_t>(flags & O_ACCMODE), 0};
+    PX_ASSIGN(const LiveTable::Place place, live_->Put(LiveTable::Kind::kHandle, taken));
+    *handle = place.handle();
+  }
   ++open.opens;
   if (writer) ++open.writers;
   return {};
@@ -88,7 +98,7 @@ Result<Opened> Filesystem::OpenNew(NodeKey node, UniqueFd fd, cow::ObjectId obje
     } else if (MayWrite(flags)) {
       PX_TRY(EnsureOwn(open));  // somebody found the name and opened it first
     }
-    PX_TRY(CountOpen(open, flags));
+    PX_TRY(CountOpen(open, flags, &opened.handle));
     opened.backing_id = open.backing_id;
     return {};
   }));
@@ -101,7 +111,9 @@ void Filesystem::Unpark(OpenInode& open) {
   if (open.backing_id != 0) kernel_->UnregisterBacking(open.backing_id);
   open.backing_id = 0;
   open.passthrough = false;
+  if (open.temporary) objects_->DropKept(open.node.ToFuse());
   open.temporary = false;
+  ForgetNote(open);
   const WriterLock io(open.io);
   open.fd.Reset();
   open.object = {};
@@ -202,9 +214,13 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
       return {};
     }
   }
+  struct stat copy{};
+  if (::fstat(temp->get(), &copy) != 0) return FailErrno("stat of a copy of an object");
+  if (live_ != nullptr && !objects_->Keep(temp->get(), open.node.ToFuse())) return {};
   auto backing = kernel_->RegisterBacking(temp->get());
   if (!backing) return {};
   open.backing_id = *backing;
+  open.file = copy.st_ino;
   open.passthrough = true;
   open.temporary = true;
   const WriterLock io(open.io);
@@ -223,9 +239,12 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
     fd = open.fd.get();  // stays: only holders of open.mutex exchange it while it is owned
   }
   if (fd < 0) return {};
+  struct stat backing_file{};
+  if (::fstat(fd, &backing_file) != 0) return FailErrno("stat of an object");
   auto backing = kernel_->RegisterBacking(fd);
   if (backing) {
     open.backing_id = *backing;
+    open.file = backing_file.st_ino;
     open.passthrough = true;
     return {};
   }
@@ -254,7 +273,7 @@ Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
     open.live = true;
   }
   seals_->Writing(object);
-  return {};
+  return Note(open);
 }
 
 Status Filesystem::EnsureOwn(OpenInode& open) {
@@ -344,9 +363,11 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   }
   cow::ObjectId object;
   bool exchanged = false;
-  Status status = store_->Update([&](cow::Txn& txn) -> Status {
+  const Status status = store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
     PX_ASSIGN(cow::InodeItem now, LoadInode(txn, open.node));
     PX_ASSIGN(object, txn.NewObject());
+    open.next = object.value;
+    PX_TRY(Note(open));  // what the kernel holds gets that name, or loses it again
     PX_TRY(objects_->Adopt(temp.get(), object));
     now.object = object.value;  // over the same base, where there is one
     PX_TRY(SaveInode(txn, open.node, now));
@@ -359,10 +380,9 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     }
     return {};
   });
-  if (!status) {
-    if (exchanged) PX_TRY(objects_->Exchange(old, object));
-    return status;
-  }
+  if (!status && exchanged) PX_TRY(objects_->Exchange(old, object));
+  open.next = 0;
+  if (!status) return status;
   if (exchange) {
     ++exchanges_;
     seals_->Writing(old);  // another file now
@@ -370,13 +390,15 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
     const WriterLock io(open.io);
     temp = std::move(open.fd);
   }
-  open.temporary = false;
+  const bool kept = std::exchange(open.temporary, false);
   WakeBackground();
   std::unique_ptr<SparseFile> sparse;
   if (item.content == cow::ContentKind::kSparse) {
     PX_ASSIGN(sparse, OpenSparse(open.node, temp.get(), cow::ObjectId{item.base}));
   }
-  return BeginLive(open, std::move(temp), object, std::move(sparse));
+  PX_TRY(BeginLive(open, std::move(temp), object, std::move(sparse)));
+  if (kept) objects_->DropKept(open.node.ToFuse());
+  return {};
 }
 
 void Filesystem::MoveSharers(const OpenInode& keeper, cow::ObjectId object) {
@@ -502,6 +524,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   if (sealer_ != nullptr && !open.orphan) sealer_->Closed(open.node, object);
   if (open.replacing && !open.unclean) SettleLater(open.node, object);
   open.replacing = false;
+  NoteOrLog(open);
   return {};
 }
 
@@ -509,6 +532,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
 void Filesystem::Close(OpenInode& open) {
   if (open.backing_id != 0) kernel_->UnregisterBacking(open.backing_id);
   open.backing_id = 0;
+  if (open.temporary) objects_->DropKept(open.node.ToFuse());
   open.gone = true;
   table_.Erase(open.node);
   if (open.slot) slots_->Clear(*open.slot);
@@ -519,7 +543,7 @@ void Filesystem::Close(OpenInode& open) {
     open.sparse.reset();
     open.fd.Reset();
   }
-  if (!open.orphan) return;
+  if (!open.orphan) return ForgetNote(open);
   cow::InodeItem item;
   const Status removed = store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(item, LoadInode(txn, open.node));
@@ -527,6 +551,7 @@ void Filesystem::Close(OpenInode& open) {
     PX_TRY(txn.Erase(open.node.volume, cow::OrphanKey(open.node.ino)));
     return EraseInode(txn, open.node, item);
   });
+  ForgetNote(open);
   if (!removed) {
     LogError("removing the unlinked inode {:x}: {}", open.node.ToFuse(),
              removed.error().ToString());
@@ -536,15 +561,18 @@ void Filesystem::Close(OpenInode& open) {
   WakeBackground();
 }
 
-void Filesystem::Release(NodeKey node, int flags) {
-  EndOpen(node, flags);
+void Filesystem::Release(NodeKey node, int flags, uint64_t handle) {
+  EndOpen(node, flags, handle);
   AskMappedAgain();
 }
 
-void Filesystem::EndOpen(NodeKey node, int flags) {
+void Filesystem::EndOpen(NodeKey node, int flags, uint64_t handle) {
   const std::shared_ptr<OpenInode> open = table_.Find(node);
   if (open == nullptr) return;
   const MutexLock lock(open->mutex);
+  // From here on it was released, whatever comes in between. One that was sent again may have been
+  // before.
+  if (live_ != nullptr && !live_->ClearHandle(handle)) return;
   PX_CHECK(open->opens > 0);
   --open->opens;
   if ((flags & O_ACCMODE) != O_RDONLY) --open->writers;

@@ -28,15 +28,15 @@ Result<std::unique_ptr<OpenSlots>> OpenSlots::Open(const std::string& path,
   const MutexLock lock(slots->mutex_);
   do {
     PX_TRY(slots->MapChunk());
-    Slot* chunk = slots->chunks_.back();
-    for (size_t i = 0; i < kChunkSlots; ++i) {
-      const Slot slot = chunk[i];
-      if (slot.check != 0 && slot.check == CheckOf(slot)) {
-        left_over->push_back(
-            {NodeKey::FromFuse(slot.node), cow::ObjectId{slot.object}, slot.base_mtime_ns});
-      }
-    }
   } while (slots->chunks_.size() < chunks);
+  std::erase_if(slots->free_, [&](uint32_t index) PX_NO_TSA {
+    const Slot slot = *slots->At(index);
+    if (slot.check == 0 || slot.check != CheckOf(slot)) return false;
+    left_over->push_back(
+        {NodeKey::FromFuse(slot.node), cow::ObjectId{slot.object}, slot.base_mtime_ns});
+    slots->left_over_.push_back(index);
+    return true;
+  });
   return slots;
 }
 
@@ -80,11 +80,11 @@ Result<uint32_t> OpenSlots::Set(const Entry& entry) {
 
 void OpenSlots::ForgetLeftOver() {
   const MutexLock lock(mutex_);
-  for (Slot* chunk : chunks_) {
-    for (size_t i = 0; i < kChunkSlots; ++i) {
-      std::atomic_ref<uint64_t>(chunk[i].check).store(0, std::memory_order_release);
-    }
+  for (const uint32_t index : left_over_) {
+    std::atomic_ref<uint64_t>(At(index)->check).store(0, std::memory_order_release);
+    free_.push_back(index);
   }
+  left_over_.clear();
 }
 
 void OpenSlots::Clear(uint32_t slot) {

@@ -39,7 +39,7 @@ class OpenSlots {
   // returned.
   Result<uint32_t> Set(const Entry& entry) PX_EXCLUDES(mutex_);
   void Clear(uint32_t slot) PX_EXCLUDES(mutex_);
-  // Clears what an earlier process left, once it is in the tree. Before the first Set only.
+  // Clears what an earlier process left, once it is in the tree, or has slots of its own.
   void ForgetLeftOver() PX_EXCLUDES(mutex_);
 
  private:
@@ -64,6 +64,7 @@ class OpenSlots {
   Mutex mutex_;
   std::vector<Slot*> chunks_ PX_GUARDED_BY(mutex_);
   std::vector<uint32_t> free_ PX_GUARDED_BY(mutex_);
+  std::vector<uint32_t> left_over_ PX_GUARDED_BY(mutex_);
 };
 
 }  // namespace px::fs

@@ -37,6 +37,22 @@
 
 namespace px::fs {
 
+// An inode that is open or parked, as the live table has it (live_table.h): what a daemon that
+// takes over cannot find out otherwise. The object is the tree's.
+struct LiveInode {
+  static constexpr uint32_t kLive = 1, kTemporary = 2, kReplacing = 4, kCompleted = 8,
+                            kUnclean = 16, kWasWritable = 32;
+  uint64_t node = 0;
+  int32_t backing_id = 0;
+  uint32_t flags = 0;
+  int64_t base_mtime_ns = 0;
+  uint64_t file = 0;    // st_ino of what backing_id stands for, in the store's filesystem
+  uint64_t object = 0;  // which the inode has now
+  uint64_t next = 0;    // which it gets in the transaction that runs, if it gets one
+  bool operator==(const LiveInode&) const = default;
+};
+static_assert(sizeof(LiveInode) == 48);
+
 struct OpenInode {
   explicit OpenInode(NodeKey key) : node(key) {}
 
@@ -56,6 +72,11 @@ struct OpenInode {
   bool completed PX_GUARDED_BY(mutex) = false;     // what replaces was closed by a living process
   bool replacing PX_GUARDED_BY(mutex) =
       false;  // an older version waits for this content to be complete
+
+  uint64_t file PX_GUARDED_BY(mutex) = 0;             // LiveInode::file
+  uint64_t next PX_GUARDED_BY(mutex) = 0;             // LiveInode::next
+  std::optional<uint32_t> cell PX_GUARDED_BY(mutex);  // of the live table, which has `noted`
+  LiveInode noted PX_GUARDED_BY(mutex);
 
   // Innermost lock: shared to use the descriptor, exclusive to change what is below.
   mutable SharedMutex io;

@@ -28,7 +28,7 @@ Result<struct stat> Filesystem::GetAttr(NodeKey node) {
   if (status.error().code() == ENOENT && ghost_count_ > 0) {
     const MutexLock lock(ghosts_mutex_);
     const auto ghost = ghosts_.find(node.ToFuse());
-    if (ghost != ghosts_.end()) return Attr(node, ghost->second);
+    if (ghost != ghosts_.end()) return Attr(node, ghost->second.item);
   }
   return Forward(status.error());
 }

@@ -71,59 +71,72 @@ Result<Filesystem::NewInode> Filesystem::PutNewInode(cow::Txn& txn, NodeKey pare
 
 Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t mode, dev_t rdev,
                                    const Caller& caller) {
+  if (const auto done = DoneBefore()) return EntryOf(NodeKey::FromFuse(*done));
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
-    PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
-    PX_ASSIGN(const bool exists, Exists(txn, parent, name));
-    if (exists) return Fail(EEXIST);
-    PX_ASSIGN(const NewInode created, PutNewInode(txn, parent, &parent_item, mode, rdev, caller));
-    PX_TRY(SaveInode(txn, created.node, created.item));
-    cow::DentryItem dentry;
-    dentry.ino = created.node.ino.value;
-    dentry.type = static_cast<uint8_t>(IFTODT(mode));
-    PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
-    PX_TRY(SaveInode(txn, parent, parent_item));
-    entry = {created.node, Attr(created.node, created.item)};
-    return {};
-  }));
+  uint64_t made = 0;
+  PX_TRY(Once(
+      [&](cow::Txn& txn) -> Status {
+        PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+        PX_ASSIGN(const bool exists, Exists(txn, parent, name));
+        if (exists) return Fail(EEXIST);
+        PX_ASSIGN(const NewInode created,
+                  PutNewInode(txn, parent, &parent_item, mode, rdev, caller));
+        PX_TRY(SaveInode(txn, created.node, created.item));
+        cow::DentryItem dentry;
+        dentry.ino = created.node.ino.value;
+        dentry.type = static_cast<uint8_t>(IFTODT(mode));
+        PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
+        PX_TRY(SaveInode(txn, parent, parent_item));
+        entry = {created.node, Attr(created.node, created.item)};
+        made = created.node.ToFuse();
+        return {};
+      },
+      &made));
   return entry;
 }
 
 Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name,
                                       std::string_view target, const Caller& caller) {
+  if (const auto done = DoneBefore()) return EntryOf(NodeKey::FromFuse(*done));
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
-    PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
-    PX_ASSIGN(const bool exists, Exists(txn, parent, name));
-    if (exists) return Fail(EEXIST);
-    PX_ASSIGN(NewInode created, PutNewInode(txn, parent, &parent_item, S_IFLNK | 0777, 0, caller));
-    created.item.size = target.size();
-    PX_TRY(SaveInode(txn, created.node, created.item));
-    uint16_t chunk = 0;
-    for (size_t at = 0; at < target.size(); at += cow::kMaxValue) {
-      PX_TRY(txn.Put(parent.volume, cow::SymlinkKey(created.node.ino, chunk++),
-                     target.substr(at, cow::kMaxValue)));
-    }
-    cow::DentryItem dentry;
-    dentry.ino = created.node.ino.value;
-    dentry.type = DT_LNK;
-    PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
-    PX_TRY(SaveInode(txn, parent, parent_item));
-    entry = {created.node, Attr(created.node, created.item)};
-    return {};
-  }));
+  uint64_t made = 0;
+  PX_TRY(Once(
+      [&](cow::Txn& txn) -> Status {
+        PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+        PX_ASSIGN(const bool exists, Exists(txn, parent, name));
+        if (exists) return Fail(EEXIST);
+        PX_ASSIGN(NewInode created,
+                  PutNewInode(txn, parent, &parent_item, S_IFLNK | 0777, 0, caller));
+        created.item.size = target.size();
+        PX_TRY(SaveInode(txn, created.node, created.item));
+        uint16_t chunk = 0;
+        for (size_t at = 0; at < target.size(); at += cow::kMaxValue) {
+          PX_TRY(txn.Put(parent.volume, cow::SymlinkKey(created.node.ino, chunk++),
+                         target.substr(at, cow::kMaxValue)));
+        }
+        cow::DentryItem dentry;
+        dentry.ino = created.node.ino.value;
+        dentry.type = DT_LNK;
+        PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
+        PX_TRY(SaveInode(txn, parent, parent_item));
+        entry = {created.node, Attr(created.node, created.item)};
+        made = created.node.ToFuse();
+        return {};
+      },
+      &made));
   return entry;
 }
 
 Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view name) {
   if (node.volume != parent.volume) return Fail(EXDEV);
+  if (DoneBefore()) return EntryOf(node);
   PX_TRY(CheckRoom());
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   bool was_orphan = false;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     if (S_ISDIR(item.mode)) return Fail(EPERM);
@@ -151,31 +164,37 @@ Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view na
 
 Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view name, mode_t mode,
                                                int flags, const Caller& caller) {
+  if (const auto taken = OpenedBefore()) return CreatedBefore(taken->node, flags);
+  if (const auto done = DoneBefore()) return CreatedBefore(NodeKey::FromFuse(*done), flags);
   Created result;
   bool exists = false;
   {
     PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
     UniqueFd fd;
     cow::ObjectId object;
-    PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
-      PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
-      PX_ASSIGN(exists, Exists(txn, parent, name));
-      if (exists) return {};
-      PX_ASSIGN(NewInode created,
-                PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
-      PX_ASSIGN(object, txn.NewObject());
-      PX_ASSIGN(fd, objects_->Take(object));
-      created.item.object = object.value;
-      created.item.content = cow::ContentKind::kWhole;
-      PX_TRY(SaveInode(txn, created.node, created.item));
-      cow::DentryItem dentry;
-      dentry.ino = created.node.ino.value;
-      dentry.type = DT_REG;
-      PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
-      PX_TRY(SaveInode(txn, parent, parent_item));
-      result.entry = {created.node, Attr(created.node, created.item)};
-      return {};
-    }));
+    uint64_t made = 0;
+    PX_TRY(Once(
+        [&](cow::Txn& txn) -> Status {
+          PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+          PX_ASSIGN(exists, Exists(txn, parent, name));
+          if (exists) return {};
+          PX_ASSIGN(NewInode created,
+                    PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
+          PX_ASSIGN(object, txn.NewObject());
+          PX_ASSIGN(fd, objects_->Take(object));
+          created.item.object = object.value;
+          created.item.content = cow::ContentKind::kWhole;
+          PX_TRY(SaveInode(txn, created.node, created.item));
+          cow::DentryItem dentry;
+          dentry.ino = created.node.ino.value;
+          dentry.type = DT_REG;
+          PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
+          PX_TRY(SaveInode(txn, parent, parent_item));
+          result.entry = {created.node, Attr(created.node, created.item)};
+          made = created.node.ToFuse();
+          return {};
+        },
+        &made));
     if (!exists) {
       PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
       WakePool();
@@ -191,24 +210,30 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
 
 Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int flags,
                                                 const Caller& caller) {
+  if (const auto taken = OpenedBefore()) return CreatedBefore(taken->node, flags);
+  if (const auto done = DoneBefore()) return CreatedBefore(NodeKey::FromFuse(*done), flags);
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Created result;
   UniqueFd fd;
   cow::ObjectId object;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
-    PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
-    PX_ASSIGN(NewInode created,
-              PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
-    created.item.nlink = 0;
-    PX_ASSIGN(object, txn.NewObject());
-    PX_ASSIGN(fd, objects_->Take(object));
-    created.item.object = object.value;
-    created.item.content = cow::ContentKind::kWhole;
-    PX_TRY(SaveInode(txn, created.node, created.item));
-    PX_TRY(txn.Put(parent.volume, cow::OrphanKey(created.node.ino), {}));
-    result.entry = {created.node, Attr(created.node, created.item)};
-    return {};
-  }));
+  uint64_t made = 0;
+  PX_TRY(Once(
+      [&](cow::Txn& txn) -> Status {
+        PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+        PX_ASSIGN(NewInode created,
+                  PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
+        created.item.nlink = 0;
+        PX_ASSIGN(object, txn.NewObject());
+        PX_ASSIGN(fd, objects_->Take(object));
+        created.item.object = object.value;
+        created.item.content = cow::ContentKind::kWhole;
+        PX_TRY(SaveInode(txn, created.node, created.item));
+        PX_TRY(txn.Put(parent.volume, cow::OrphanKey(created.node.ino), {}));
+        result.entry = {created.node, Attr(created.node, created.item)};
+        made = created.node.ToFuse();
+        return {};
+      },
+      &made));
   PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(fd), object, flags));
   table_.MarkOrphan(result.entry.node);
   WakePool();

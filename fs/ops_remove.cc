@@ -31,12 +31,13 @@ Status Filesystem::EraseDirectory(cow::Txn& txn, NodeKey node, const cow::InodeI
 }
 
 Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
+  if (DoneBefore()) return {};
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   if (parent.IsSnapshotsDir()) return Fail(EROFS);
   NodeKey node;
   cow::InodeItem item;
   bool removed = false;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(txn, parent, name));
     if (dentry.type == DT_DIR) return Fail(EISDIR);
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
@@ -54,6 +55,7 @@ Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
 }
 
 Status Filesystem::Rmdir(NodeKey parent, std::string_view name) {
+  if (DoneBefore()) return {};
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   if (parent.IsSnapshotsDir()) return Fail(EROFS);
   NodeKey node;
@@ -67,7 +69,7 @@ Status Filesystem::Rmdir(NodeKey parent, std::string_view name) {
     });
     if (looked && node.volume != cow::kRootVolume) DrainOpens(node.volume);
   }
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(txn, parent, name));
     if (dentry.type != DT_DIR) return Fail(ENOTDIR);
     PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));

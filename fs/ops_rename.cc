@@ -37,11 +37,12 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
   if (parent.volume != new_parent.volume) return Fail(EXDEV);
   if (parent.IsSnapshotsDir() || new_parent.IsSnapshotsDir()) return Fail(EROFS);
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return Fail(EINVAL);
+  if (DoneBefore()) return {};
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
 
   std::optional<std::pair<NodeKey, cow::InodeItem>> ghost;
   std::optional<std::pair<NodeKey, cow::ObjectId>> settle;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     cow::InodeItem from_item, to_item;
     PX_ASSIGN(from_item, LoadInode(txn, parent));
     const bool same_parent = parent == new_parent;

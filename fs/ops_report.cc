@@ -340,7 +340,7 @@ Status Filesystem::ListVolumes(NodeKey dir, px_ioc_text* text, const Caller& cal
   return {};
 }
 
-std::string Filesystem::StatusJson() {
+std::string Filesystem::StatusJson(const std::vector<std::pair<std::string, std::string>>& more) {
   const cow::StoreCounters counters = store_->Counters();
   Json json{{"pid", ::getpid()},
             {"passthrough", passthrough_.load()},
@@ -354,7 +354,11 @@ std::string Filesystem::StatusJson() {
             {"shadows", counters.shadows},
             {"reclaimed_nodes", counters.reclaimed_nodes},
             {"cache_bytes", counters.cache_bytes},
-            {"exchanges", exchanges_.load()}};
+            {"exchanges", exchanges_.load()},
+            {"takeovers", takeovers_}};
+  for (const auto& [name, value] : more) {
+    json[name] = Json::parse(value, nullptr, /*allow_exceptions=*/false);
+  }
   return Line(json);
 }
 

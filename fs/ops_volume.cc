@@ -76,12 +76,15 @@ Result<px_ioc_token> Filesystem::IssueToken(NodeKey volume_root, const Caller& c
     return FailErrno("get random bytes");
   }
   const timespec now = clock_->Now();
+  Token issued{volume_root.volume, caller.uid, now, {}};
+  issued.cell = NoteToken(token, issued);
   const MutexLock lock(tokens_mutex_);
   std::erase_if(tokens_, [&](const auto& old) {
-    return old.second.issued.tv_sec + kTokenSeconds < now.tv_sec;
+    const bool expired = old.second.issued.tv_sec + kTokenSeconds < now.tv_sec;
+    if (expired) ClearCell(old.second.cell);
+    return expired;
   });
-  tokens_[std::string(reinterpret_cast<const char*>(token.bytes), sizeof token.bytes)] =
-      Token{volume_root.volume, caller.uid, now};
+  tokens_[std::string(reinterpret_cast<const char*>(token.bytes), sizeof token.bytes)] = issued;
   return token;
 }
 
@@ -114,6 +117,10 @@ Status Filesystem::AttachVolume(cow::Txn& txn, NodeKey parent, const std::string
 
 Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string& name,
                                                const Caller& caller) {
+  if (const auto done = DoneBefore()) {
+    InvalidateName(parent, name);
+    return cow::VolumeId{static_cast<uint32_t>(*done)};
+  }
   PX_TRY(CheckName(name));
   PX_TRY(CheckRoom());
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
@@ -123,8 +130,10 @@ Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string
   const cow::Time now = Now();
   attributes.created_ns = now.Nanoseconds();
   cow::VolumeId volume;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  uint64_t made = 0;
+  const auto create = [&](cow::Txn& txn) -> Status {
     PX_ASSIGN(volume, txn.CreateVolume(attributes.Serialize()));
+    made = volume.value;
     PX_TRY(AttachVolume(txn, parent, name, volume, caller));
     PX_ASSIGN(const cow::InodeItem parent_item, LoadInode(txn, parent));
     const NodeKey root{volume, cow::kRootIno};
@@ -142,11 +151,16 @@ Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string
     item.atime = item.mtime = item.ctime = item.btime = now;
     PX_TRY(InheritAcl(txn, parent, parent_item, root, &item));
     return SaveInode(txn, root, item);
-  }));
+  };
+  PX_TRY(Once(create, &made));
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
+  InvalidateName(parent, name);
+  return volume;
+}
+
+void Filesystem::InvalidateName(NodeKey parent, const std::string& name) {
   kernel_->InvalidateEntry(parent, name);
   kernel_->InvalidateData(parent);
-  return volume;
 }
 
 // Stores through a shared mapping of a cached file are in the kernel's pages only: has them
@@ -266,17 +280,24 @@ Result<cow::VolumeId> Filesystem::CloneInto(
     PX_ASSIGN(copies, CopyLive(source));
   }
   cow::VolumeId clone;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  uint64_t made = 0;
+  const auto put = [&](cow::Txn& txn) -> Status {
     PX_ASSIGN(clone, txn.CloneVolume(source, attributes.Serialize()));
+    made = clone.value;
     PX_TRY(attach(txn, clone));
     return PutLiveCopies(txn, clone, &copies);
-  }));
+  };
+  PX_TRY(Once(put, &made));
   return clone;
 }
 
 Result<cow::VolumeId> Filesystem::CloneVolume(NodeKey parent, const std::string& name,
                                               const px_ioc_token& source, uint32_t flags,
                                               const Caller& caller) {
+  if (const auto done = DoneBefore()) {
+    InvalidateName(parent, name);
+    return cow::VolumeId{static_cast<uint32_t>(*done)};
+  }
   if ((flags & ~PX_VOLUME_READONLY) != 0) return Fail(EINVAL);
   PX_TRY(CheckName(name));
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
@@ -296,8 +317,7 @@ Result<cow::VolumeId> Filesystem::CloneVolume(NodeKey parent, const std::string&
         return SaveInode(txn, root, item);
       }));
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
-  kernel_->InvalidateEntry(parent, name);
-  kernel_->InvalidateData(parent);
+  InvalidateName(parent, name);
   return clone;
 }
 
@@ -318,6 +338,11 @@ Result<std::vector<Filesystem::SnapshotName>> Filesystem::SnapshotsOf(cow::Reade
 }
 
 Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const Caller& caller) {
+  const NodeKey dir{volume_root.volume, cow::kSnapshotsIno};
+  if (DoneBefore()) {
+    InvalidateName(dir, name);
+    return {};
+  }
   if (!volume_root.IsVolumeRoot() || volume_root.volume == cow::kRootVolume) {
     return Fail(EINVAL, "not the root of a volume");
   }
@@ -344,10 +369,8 @@ Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const 
         dentry.type = DT_DIR;
         return txn.Put(index.volume, cow::DentryKey(index.ino, name), cow::AsBytes(dentry));
       }));
-  const NodeKey dir{volume_root.volume, cow::kSnapshotsIno};
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
-  kernel_->InvalidateEntry(dir, name);
-  kernel_->InvalidateData(dir);
+  InvalidateName(dir, name);
   return {};
 }
 
@@ -362,6 +385,11 @@ void Filesystem::MarkDropped(cow::VolumeId volume) {
 
 Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name,
                                 const Caller& caller) {
+  const NodeKey dir{volume_root.volume, cow::kSnapshotsIno};
+  if (DoneBefore()) {
+    InvalidateName(dir, name);
+    return {};
+  }
   if (!volume_root.IsVolumeRoot() || volume_root.volume == cow::kRootVolume) {
     return Fail(EINVAL, "not the root of a volume");
   }
@@ -375,7 +403,7 @@ Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name,
     return {};
   }));
   DrainOpens(snapshot);
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_TRY(CheckOwner(txn, volume_root.volume, caller));
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(txn, index, name));
     snapshot = cow::VolumeId{dentry.volume};
@@ -384,16 +412,18 @@ Status Filesystem::DropSnapshot(NodeKey volume_root, const std::string& name,
     return txn.DropVolume(snapshot);
   }));
   MarkDropped(snapshot);
-  const NodeKey dir{volume_root.volume, cow::kSnapshotsIno};
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
-  kernel_->InvalidateEntry(dir, name);
-  kernel_->InvalidateData(dir);
+  InvalidateName(dir, name);
   WakeBackground();
   return {};
 }
 
 Status Filesystem::DropVolume(NodeKey parent, const std::string& name, bool trash,
                               const Caller& caller) {
+  if (DoneBefore()) {
+    InvalidateName(parent, name);
+    return {};
+  }
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   cow::VolumeId volume;
   std::vector<SnapshotName> snapshots;
@@ -409,7 +439,7 @@ Status Filesystem::DropVolume(NodeKey parent, const std::string& name, bool tras
   {
     PX_ASSIGN(const auto state, StateOf(volume));
     const WriterLock freeze(state->freeze);
-    PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_TRY(Once([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(txn, parent, name));
       if (dentry.volume != volume.value) return Fail(EBUSY, "the name changed hands");
       PX_TRY(CheckAccess(txn, parent, 3, caller));
@@ -433,8 +463,7 @@ Status Filesystem::DropVolume(NodeKey parent, const std::string& name, bool tras
     for (const SnapshotName& one : snapshots) MarkDropped(one.volume);
   }
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
-  kernel_->InvalidateEntry(parent, name);
-  kernel_->InvalidateData(parent);
+  InvalidateName(parent, name);
   WakeBackground();
   return {};
 }

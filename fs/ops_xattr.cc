@@ -97,6 +97,7 @@ Status Filesystem::SetAcl(cow::Txn& txn, NodeKey node, cow::InodeItem* item, std
 
 Status Filesystem::SetXattr(NodeKey node, std::string_view name, std::string_view value, int flags,
                             const Caller& caller) {
+  if (DoneBefore()) return {};
   PX_TRY(CheckRoom());
   if (node.IsSnapshotsDir()) return Fail(EROFS);
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
@@ -104,7 +105,7 @@ Status Filesystem::SetXattr(NodeKey node, std::string_view name, std::string_vie
   if (value.size() > kMaxXattrSize) return Fail(E2BIG);
   if (name.starts_with(kVirtualPrefix)) return Fail(EPERM, "user.px.* are facts, not settings");
   if (!IsKnownNamespace(name)) return Fail(EOPNOTSUPP);
-  return store_->Update([&](cow::Txn& txn) -> Status {
+  return Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     if (flags != 0) {
       const auto old = LoadXattr(txn, node, name);
@@ -174,10 +175,11 @@ Result<std::string> Filesystem::ListXattr(NodeKey node, const Caller& caller) {
 }
 
 Status Filesystem::RemoveXattr(NodeKey node, std::string_view name) {
+  if (DoneBefore()) return {};
   if (node.IsSnapshotsDir()) return Fail(EROFS);
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
   if (name.starts_with(kVirtualPrefix)) return Fail(EPERM);
-  return store_->Update([&](cow::Txn& txn) -> Status {
+  return Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     const bool acl = name == kAccessAclName || name == kDefaultAclName;
     const Status erased = EraseXattr(txn, node, name);

@@ -35,9 +35,9 @@ Seal MakeSeal(const struct stat& file, const std::array<std::byte, 16>& digest, 
 
 enum class Comparison {
   kSame,
-  kDamaged,  // other bytes, though nothing else of the file is different
-  kChanged,  // other bytes, and times or size that px did not give it: damaged, or changed in the
-             // store's directory by somebody
+  kDamaged,   // other bytes, though nothing else of the file is different
+  kChanged,   // other bytes, and times or size that px did not give it: damaged, or changed in the
+              // store's directory by somebody
   kDoubtful,  // other bytes, but the machine went down since they were last looked at
   kReplaced,  // the seal is from before that, and says nothing of what is there now
 };

@@ -33,9 +33,10 @@ std::string ReadAll(int fd) {
 
 bool IsOurs(const std::string& name) {
   for (const char* known :
-       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.log.0",
-        "meta.log.1", "objects", "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm",
-        "seals.db", "seals.db-wal", "seals.db-shm", "seals.db.damaged", "px-fs.log"}) {
+       {"format",       "format.tmp",       "lock",           "meta.db",  "meta.db-wal",
+        "meta.db-shm",  "meta.log.0",       "meta.log.1",     "objects",  "open.slots",
+        "catalog.db",   "catalog.db-wal",   "catalog.db-shm", "seals.db", "seals.db-wal",
+        "seals.db-shm", "seals.db.damaged", "px-fs.log",      "live",     "keeper"}) {
     if (name == known) return true;
   }
   return false;
@@ -77,6 +78,24 @@ Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
   return dir;
 }
 
+Result<StoreDir> StoreDir::TakeOver(const std::string& path, UniqueFd lock) {
+  StoreDir dir(path, std::move(lock));
+  PX_TRY(dir.CheckFormat(/*create=*/false));
+  return dir;
+}
+
+Result<UniqueFd> StoreDir::OpenKeeperState() const {
+  UniqueFd fd(::open((path_ + "/keeper").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return FailErrno("open " + path_ + "/keeper");
+  return fd;
+}
+
+Status StoreDir::OpenLive(bool take_over, Filesystem::Parts* parts) const {
+  parts->take_over = take_over;
+  PX_ASSIGN(parts->live, LiveTable::Open(path_ + "/live", take_over, &parts->live_cells));
+  return {};
+}
+
 Status StoreDir::CheckFormat(bool create) const {
   std::ifstream file(path_ + "/format");
   if (!file) return create ? WriteFormat("") : Status(Fail(ENOENT, path_ + "/format"));
@@ -116,8 +135,8 @@ Status StoreDir::WriteFormat(std::string uuid) const {
   return {};
 }
 
-Status StoreDir::Announce(const std::string& mountpoint) const {
-  const std::string text = fmt::format("px-fs (pid {}, mounted on {})\n", ::getpid(), mountpoint);
+Status StoreDir::Announce(const std::string& mountpoint, pid_t holder) const {
+  const std::string text = fmt::format("px-fs (pid {}, mounted on {})\n", holder, mountpoint);
   if (::ftruncate(lock_.get(), 0) != 0 ||
       ::pwrite(lock_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     return FailErrno("write " + path_ + "/lock");

@@ -6,7 +6,10 @@
 //   STORE/meta.db     page table     STORE/meta.log.* its journal (cow/journal.h)
 //   STORE/objects/    data           STORE/open.slots see open_slots.h
 //   STORE/seals.db    see catalog/seal_table.h
+//   STORE/live        see live_table.h     STORE/keeper     see keeper.h
 #pragma once
+
+#include <sys/types.h>
 
 #include <string>
 
@@ -28,10 +31,18 @@ class StoreDir {
   // `create` in a directory with other things in it.
   static Result<StoreDir> Open(const std::string& path, bool create);
 
+  // The same with the lock as another process of this mount holds it.
+  static Result<StoreDir> TakeOver(const std::string& path, UniqueFd lock);
+  int lock_fd() const { return lock_.get(); }
+  // STORE/keeper, for the keeper to say how it goes.
+  Result<UniqueFd> OpenKeeperState() const;
+
   // Writes who holds the lock, for the message that others get.
-  Status Announce(const std::string& mountpoint) const;
+  Status Announce(const std::string& mountpoint, pid_t holder) const;
   // `boot` stands for the running kernel; empty: asks it (see catalog/page_table.h).
   Result<Filesystem::Parts> OpenParts(const std::string& boot = {}) const;
+  // Adds what outlives the daemon; with `take_over`, as another one left it.
+  Status OpenLive(bool take_over, Filesystem::Parts* parts) const;
   const std::string& path() const { return path_; }
   // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to
   // be told.

@@ -94,12 +94,16 @@ Status Filesystem::PutIntoTrash(cow::Txn& txn, cow::VolumeId volume) {
 
 Status Filesystem::Undelete(NodeKey parent, const std::string& name, cow::VolumeId volume,
                             const Caller& caller) {
+  if (DoneBefore()) {
+    InvalidateName(parent, name);
+    return {};
+  }
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
     return Fail(EINVAL, "not a name for a volume");
   }
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   std::vector<cow::VolumeId> back;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(const std::vector<Trashed> trash, LoadTrash(txn));
     // Newest first.
     for (auto one = trash.rbegin(); one != trash.rend(); ++one) {
@@ -129,8 +133,7 @@ Status Filesystem::Undelete(NodeKey parent, const std::string& name, cow::Volume
     for (const cow::VolumeId one : back) volumes_.erase(one.value);  // they were marked as dropped
   }
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
-  kernel_->InvalidateEntry(parent, name);
-  kernel_->InvalidateData(parent);
+  InvalidateName(parent, name);
   return {};
 }
 

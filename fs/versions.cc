@@ -83,15 +83,17 @@ Status Filesystem::EraseVersions(cow::Txn& txn, NodeKey node, cow::InodeItem* it
 void Filesystem::Flush(NodeKey node, bool killed) {
   const auto open = table_.Find(node);
   if (open == nullptr) return;
+  const MutexLock lock(open->mutex);
+  if (open->gone) return;
   if (killed) {
     open->unclean = true;
-    return;
+    return NoteOrLog(*open);
   }
   // close() returns after this. The release comes when the kernel likes, and the next truncation
   // may come before it: it must find that this content is complete.
-  const MutexLock lock(open->mutex);
-  if (open->gone || !open->replacing || open->unclean) return;
+  if (!open->replacing || open->unclean) return;
   open->completed = true;
+  NoteOrLog(*open);
   if (const Status written = WriteBack(*open, /*end_live=*/false); !written) {
     LogError("writing back inode {:x}: {}", node.ToFuse(), written.error().ToString());
   }
@@ -174,14 +176,20 @@ Status Filesystem::ListVersions(NodeKey dir, px_ioc_text* text, const Caller& ca
 
 Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t version,
                                   const Caller& caller) {
+  if (const auto done = DoneBefore()) {
+    kernel_->InvalidateData(NodeKey::FromFuse(*done));
+    return {};
+  }
   if (options_.read_only) return Fail(EROFS);
   PX_ASSIGN(const auto volume, StateOf(dir.volume));
   if (volume->readonly) return Fail(EROFS);
   DrainOpens(dir.volume);
   const WriterLock freeze(volume->freeze);  // nobody opens it meanwhile
   NodeKey node;
-  PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+  uint64_t restored = 0;
+  const auto exchange = [&](cow::Txn& txn) -> Status {
     PX_ASSIGN(node, OwnedFile(txn, dir, name, caller));
+    restored = node.ToFuse();
     if (table_.Find(node) != nullptr) return Fail(EBUSY, "the file is open");
     table_.Doom(node);
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
@@ -210,7 +218,8 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     item.ctime = Now();
     PX_TRY(SaveInode(txn, node, item));
     return txn.Erase(node.volume, cow::VersionKey(node.ino, wanted->seq));
-  }));
+  };
+  PX_TRY(Once(exchange, &restored));
   CloseDoomed();
   kernel_->InvalidateData(node);
   return {};

@@ -2,6 +2,7 @@
 
 add_library(px_mount_testing STATIC
   testing/mount_fixture.cc
+  testing/takeovers.cc
   mount/mode_main.cc
   mount/process.cc
   mount/tree.cc
@@ -64,12 +65,24 @@ add_executable(clone_mount_test
 target_link_libraries(clone_mount_test PRIVATE px_mount_main px_fs nlohmann_json::nlohmann_json)
 px_mount_test(clone_mount_test passthrough cached user xfs)
 
+add_executable(keeper_test
+  mount/keeper_test.cc
+  mount/volume_fixture.cc
+)
+target_link_libraries(keeper_test PRIVATE px_mount_main px_fs)
+px_mount_test(keeper_test passthrough cached user xfs)
+
 add_executable(diff_fuzz
   fuzz/diff_fuzz.cc
   fuzz/worker.cc
 )
 target_link_libraries(diff_fuzz PRIVATE px_mount_testing)
 px_mount_test(diff_fuzz plain passthrough cached user xfs)
+# The same with a daemon that is replaced all the while.
+foreach(mode passthrough cached user xfs)
+  add_test(NAME takeover_fuzz.${mode} COMMAND diff_fuzz --mode=${mode} --takeovers)
+  set_tests_properties(takeover_fuzz.${mode} PROPERTIES LABELS mount TIMEOUT 300)
+endforeach()
 
 add_executable(kill_loop fuzz/kill_loop.cc)
 target_link_libraries(kill_loop PRIVATE px_mount_testing)

@@ -3,11 +3,12 @@
 // contents must stay the same, byte for byte.
 //
 //   diff_fuzz --mode=passthrough [--seed=N] [--seconds=N | --epochs=N] [--processes=N]
-//             [--no-maps]
+//             [--no-maps] [--takeovers]
 //
-// The run follows from the seed, which is printed; --epochs makes the length of a replay exact. On
-// the oracle's side a clone is `cp -a`. With --mode=plain both sides are plain: a test of the
-// fuzzer itself.
+// With --takeovers the daemon is killed and replaced all the while, and nobody may notice. The run
+// follows from the seed, which is printed; --epochs makes the length of a replay exact. On the
+// oracle's side a clone is `cp -a`. With --mode=plain both sides are plain: a test of the fuzzer
+// itself.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -23,6 +24,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,12 +34,14 @@
 #include "tests/mount/tree.h"
 #include "tests/mount/volume.h"
 #include "tests/testing/mount_fixture.h"
+#include "tests/testing/takeovers.h"
 
 namespace px::testing {
 namespace {
 
 constexpr auto kSegmentLimit = std::chrono::seconds(120);
 constexpr size_t kMaxVolumes = 5;
+constexpr auto kTakeoverPause = std::chrono::milliseconds(150);
 
 struct Options {
   const MountMode* mode = nullptr;
@@ -46,6 +50,7 @@ struct Options {
   int epochs = 0;
   int processes = 3;
   bool use_maps = true;
+  bool takeovers = false;
 };
 
 // What the parent tells a worker process, and what it gets back: one byte, 'k' or 'f'.
@@ -71,6 +76,7 @@ class Fuzzer {
   };
 
   bool Epoch(uint64_t number);
+  bool EpochUnderLoad(uint64_t number);
   bool Segment(std::vector<Child>& children);
   bool VolumeStep();
   bool Compare();
@@ -101,13 +107,15 @@ class Fuzzer {
   std::vector<std::string> volumes_;
   std::map<std::string, std::string> snapshots_;  // "VOLUME/NAME" and its copy on the oracle's side
   int next_name_ = 0;
+  int kills_ = 0, restarts_ = 0;  // of the daemon, under load
 };
 
 bool Fuzzer::Fail(const std::string& what) const {
-  std::fprintf(stderr, "FAILED: %s\nreplay: --mode=%s --seed=%llu --processes=%d%s\n%s\n",
+  std::fprintf(stderr, "FAILED: %s\nreplay: --mode=%s --seed=%llu --processes=%d%s%s\n%s\n",
                what.c_str(), std::string(options_.mode->name).c_str(),
                static_cast<unsigned long long>(options_.seed), options_.processes,
-               options_.use_maps ? "" : " --no-maps", mount_.LogTail().c_str());
+               options_.use_maps ? "" : " --no-maps", options_.takeovers ? " --takeovers" : "",
+               mount_.LogTail().c_str());
   return false;
 }
 
@@ -121,19 +129,33 @@ bool Fuzzer::Run() {
        ++epoch) {
     if (!Epoch(epoch)) return Fail(fmt::format("in epoch {}", epoch));
   }
+  if (options_.takeovers && kills_ == 0) return Fail("the daemon was never killed");
   if (!mount_.Unmount()) return Fail("the mount is still busy at the end");
   if (mount_.px()) {
     const RunResult fsck = mount_.PxFs({"fsck", mount_.store()});
     if (fsck.exit_code != 0) return Fail("fsck: " + fsck.output);
   }
-  std::printf("ok: %llu epochs, %d volumes made\n", static_cast<unsigned long long>(epoch),
-              next_name_);
+  std::printf("ok: %llu epochs, %d volumes made, %d kills and %d restarts under load\n",
+              static_cast<unsigned long long>(epoch), next_name_, kills_, restarts_);
   return true;
 }
 
 // Worker processes live for one epoch, over several segments; between segments they stand still
 // with their files open and mapped while volumes are cloned and dropped.
 bool Fuzzer::Epoch(uint64_t number) {
+  std::optional<Takeovers> takeovers;
+  if (options_.takeovers) takeovers.emplace(mount_, options_.seed ^ number, kTakeoverPause);
+  const bool good = EpochUnderLoad(number);
+  if (takeovers) {
+    takeovers->Stop();
+    kills_ += takeovers->kills();
+    restarts_ += takeovers->restarts();
+    if (const std::string failure = takeovers->failure(); !failure.empty()) return Fail(failure);
+  }
+  return good && Restart() && Compare();
+}
+
+bool Fuzzer::EpochUnderLoad(uint64_t number) {
   std::vector<Child> children;
   for (int id = 0; id < options_.processes; ++id) {
     children.push_back(
@@ -152,7 +174,7 @@ bool Fuzzer::Epoch(uint64_t number) {
     ::waitpid(child.pid, &status, 0);
     if (status != 0) good = good && Fail(fmt::format("a worker ended with status {}", status));
   }
-  return good && Compare() && Restart() && Compare();
+  return good && Compare();
 }
 
 bool Fuzzer::Segment(std::vector<Child>& children) {
@@ -331,6 +353,8 @@ int Main(int argc, char** argv) {
       options.processes = std::atoi(value.c_str());
     } else if (key == "--no-maps") {
       options.use_maps = false;
+    } else if (key == "--takeovers") {
+      options.takeovers = true;
     } else {
       options.mode = nullptr;
       break;
@@ -340,7 +364,7 @@ int Main(int argc, char** argv) {
     std::fprintf(
         stderr,
         "usage: diff_fuzz --mode=MODE [--seed=N] [--seconds=N | --epochs=N] [--processes=N] "
-        "[--no-maps]\n"
+        "[--no-maps] [--takeovers]\n"
         "MODE: %s\n",
         MountModeNames().c_str());
     return 2;

@@ -94,7 +94,10 @@ TEST_F(SendTest, OnlyWhatChangedIsSent) {
   ExpectSame("a/.snapshots/one", "b");
   // A piece of the checkpoint, and the directory that was renamed.
   EXPECT_LT(std::filesystem::file_size("stream"), size_t{1} << 19);
-  EXPECT_LT(UsageOf("c").exclusive_bytes, UsageOf("c").shared_bytes);
+  // With reflinks the file has an object of its own whose blocks are shared below px.
+  if (!TheMount().mode().xfs) {
+    EXPECT_LT(UsageOf("c").exclusive_bytes, UsageOf("c").shared_bytes);
+  }
 }
 
 TEST_F(SendTest, AnyChangesOneAfterTheOther) {

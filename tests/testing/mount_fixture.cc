@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -204,9 +205,23 @@ Status MountFixture::Remount() {
   return Mount();
 }
 
+pid_t MountFixture::DaemonPid() const {
+  std::ifstream state(store_ + "/keeper");
+  pid_t pid = 0;
+  for (std::string word; state >> word;) {
+    if (word == "daemon") state >> pid;
+  }
+  return pid;
+}
+
+// A keeper that is killed while it starts a daemon leaves one that does not name the mount yet: it
+// holds the store's lock all the same.
 void MountFixture::KillDaemon() {
   daemon_.Kill();
-  KillNaming(root_);
+  const UniqueFd lock(::open((store_ + "/lock").c_str(), O_RDWR | O_CLOEXEC));
+  do {
+    KillNaming(root_);
+  } while (lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK);
   Detach();
 }
 

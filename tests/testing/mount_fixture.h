@@ -59,6 +59,8 @@ class MountFixture {
   Status Mount();
   Status Unmount();
   Status Remount();
+  // The process that answers at present, as the keeper says; 0 if there is none.
+  pid_t DaemonPid() const;
   // kill -9 of every process of this mount, and the dead mount taken away.
   void KillDaemon();
   // Mounts again if an earlier test left the daemon dead.

@@ -1,0 +1,32 @@
+// The keeper: a small process that holds /dev/fuse, the store's lock and the first request of a
+// mount, starts the daemon that serves it, and another one when that dies or is to be replaced
+// (docs/design/0003-keeper.md). It touches nothing of the store but the file STORE/keeper, which
+// says how it goes.
+//
+// Signals: SIGTERM, SIGINT, SIGHUP end the daemon and the mount; SIGUSR1 has the daemon replaced.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace px::fs {
+
+inline constexpr int kLinkFd = 4;  // of a daemon: its KeeperLink
+
+struct KeeperRequest {
+  std::string program;             // looked up again at each start, so that an upgrade counts
+  std::vector<std::string> words;  // argv of the daemon
+  std::string mountpoint;
+  std::string log;    // empty: standard error
+  int ready_fd = -1;  // handed on to the daemons until one of them is ready
+};
+
+// Returns when the mount is gone: the exit code for the process.
+Result<int> RunKeeper(const KeeperRequest& request);
+
+// Takes the mount away, whoever has it open.
+Status DetachMount(const std::string& mountpoint);
+
+}  // namespace px::fs

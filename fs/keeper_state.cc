@@ -1,0 +1,77 @@
+#include "fs/keeper_state.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+namespace px::fs {
+namespace {
+
+// Spaces and the like are written as \040 there.
+std::string Unescape(const std::string& field) {
+  std::string text;
+  for (size_t i = 0; i < field.size(); ++i) {
+    if (field[i] == '\\' && i + 3 < field.size()) {
+      text += static_cast<char>(std::strtol(field.substr(i + 1, 3).c_str(), nullptr, 8));
+      i += 3;
+    } else {
+      text += field[i];
+    }
+  }
+  return text;
+}
+
+// The store of the newest px mount there; empty if there is none.
+std::string StoreOf(const std::string& mountpoint) {
+  const std::unique_ptr<char, void (*)(void*)> full(::realpath(mountpoint.c_str(), nullptr),
+                                                    &std::free);
+  if (full == nullptr) return {};
+  std::string store;
+  std::ifstream table("/proc/self/mountinfo");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream fields(line);
+    std::string skip, point, type, source;
+    fields >> skip >> skip >> skip >> skip >> point;
+    while (fields >> skip && skip != "-") {
+    }
+    fields >> type >> source;
+    if (type == "fuse.px" && Unescape(point) == full.get()) store = Unescape(source);
+  }
+  return store;
+}
+
+}  // namespace
+
+std::string KeeperState::ToText() const {
+  std::string text =
+      fmt::format("keeper {}\ndaemon {}\nrestarts {}\ncrashes {}\nlast_signal {}\nstate {}\n",
+                  keeper, daemon, restarts, crashes, last_signal, state);
+  text.resize(kKeeperStateBytes, '\n');
+  return text;
+}
+
+Result<KeeperState> ReadKeeperState(const std::string& mountpoint) {
+  KeeperState state;
+  state.store = StoreOf(mountpoint);
+  if (state.store.empty()) return Fail(ENOENT, mountpoint + " is not a px mount");
+  std::ifstream file(state.store + "/keeper");
+  if (!file) return Fail(errno == ENOENT ? ENOENT : EACCES, state.store + "/keeper");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream fields(line);
+    std::string name;
+    fields >> name;
+    if (name == "keeper") fields >> state.keeper;
+    if (name == "daemon") fields >> state.daemon;
+    if (name == "restarts") fields >> state.restarts;
+    if (name == "crashes") fields >> state.crashes;
+    if (name == "last_signal") fields >> state.last_signal;
+    if (name == "state") std::getline(fields >> std::ws, state.state);
+  }
+  return state;
+}
+
+}  // namespace px::fs
