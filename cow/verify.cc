@@ -109,31 +109,46 @@ Result<bool> StoreImpl::VerifyStep(VolumeId volume, std::string* from, size_t ma
   return VerifyWalk(pages_, state, visit, max_nodes).Run(found->root, from);
 }
 
-// A few thousand at a time would do, but then a commit could come between.
+// Some at a time, so that writers are not kept out; one of them ends it.
 Result<bool> StoreImpl::VerifyCounts(VerifyState* state,
                                      const std::function<void(const std::string&)>& finding) {
-  const FairReaderLock lock(lock_);
-  if (!state->steady || counters_.commits.load(std::memory_order_relaxed) != state->commits) {
-    return false;
-  }
-  PX_ASSIGN(const std::vector<ReclaimRow> queue,
-            pages_->LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX >> 1, 1));
-  if (!queue.empty()) return false;  // it holds references of its own
-  const auto compare = [&](const auto& id, uint64_t counted, const Result<uint64_t>& row) {
-    if (!row) return Status(Forward(row.error()));
-    if (*row != counted) {
-      finding(Name(id) + ": its count is " + std::to_string(*row) + ", but " +
-              std::to_string(counted) + " references were found");
-    }
-    return Status{};
+  constexpr size_t kAtOnce = 256;
+  const auto still_steady = [&] {
+    return state->steady && counters_.commits.load(std::memory_order_relaxed) == state->commits;
   };
-  for (const auto& [id, refs] : state->node_refs) {
-    PX_TRY(compare(NodeId{id}, refs, pages_->NodeRefs(NodeId{id})));
+  {
+    const FairReaderLock lock(lock_);
+    PX_ASSIGN(const std::vector<ReclaimRow> queue,
+              pages_->LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX >> 1, 1));
+    if (!queue.empty()) return false;  // it holds references of its own
   }
-  for (const auto& [id, refs] : state->object_refs) {
-    PX_TRY(compare(ObjectId{id}, refs, pages_->ObjectRefs(ObjectId{id})));
-  }
-  return true;
+  const auto compare = [&](const auto& counts, const auto& count_of) -> Result<bool> {
+    for (auto one = counts.begin(); one != counts.end();) {
+      const FairReaderLock lock(lock_);
+      if (!still_steady()) return false;
+      for (size_t i = 0; i < kAtOnce && one != counts.end(); ++i, ++one) {
+        PX_TRY(count_of(one->first, one->second));
+      }
+    }
+    return still_steady();
+  };
+  const auto tell = [&](const std::string& name, uint64_t row, uint64_t counted) {
+    if (row == counted) return;
+    finding(name + ": its count is " + std::to_string(row) + ", but " + std::to_string(counted) +
+            " references were found");
+  };
+  PX_ASSIGN(const bool nodes,
+            compare(state->node_refs, [&](uint64_t id, uint64_t counted) -> Status {
+              PX_ASSIGN(const uint64_t row, pages_->NodeRefs(NodeId{id}));
+              tell(Name(NodeId{id}), row, counted);
+              return {};
+            }));
+  if (!nodes) return false;
+  return compare(state->object_refs, [&](uint64_t id, uint64_t counted) -> Status {
+    PX_ASSIGN(const uint64_t row, pages_->ObjectRefs(ObjectId{id}));
+    tell(Name(ObjectId{id}), row, counted);
+    return {};
+  });
 }
 
 Result<bool> Store::VerifyStep(VolumeId volume, std::string* from, size_t max_nodes,

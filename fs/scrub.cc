@@ -14,8 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kNodes = 256;  // readers of one step keep writers out
-constexpr size_t kItems = 2048;
+constexpr size_t kNodes = 64;  // writers wait that long
+constexpr size_t kItems = 512;
 constexpr auto kStep = std::chrono::milliseconds(200);
 constexpr uint64_t kBudget = uint64_t{16} << 20;
 constexpr uint64_t kMostBudget = uint64_t{256} << 20;
