@@ -108,10 +108,16 @@ SqlitePageTable::~SqlitePageTable() {
   Status closed = MakeSyncPoint(/*pin=*/false);
   if (closed && ::fdatasync(wal_.get()) != 0) closed = FailErrno("meta.db-wal");
   const MutexLock lock(mutex_);
-  if (closed) closed = WriteSyncPoint({}, "");  // an empty boot: closed in order
+  const bool in_order = (!killed_ || kill_settled_) && !stays_open_;
+  if (closed && in_order) closed = WriteSyncPoint({}, "");  // an empty boot: closed in order
   statements_.clear();
   put_sync_point_.reset();
   pin_ = Database();
+  {
+    const MutexLock read_lock(read_mutex_);
+    reads_.clear();
+    reader_ = Database();
+  }
   if (!closed) {
     LogError("closing {}/meta.db: {}", dir_, closed.error().ToString());
     // SQLite would move into the database what names things that are not flushed.
@@ -216,6 +222,10 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   if (!fresh) PX_TRY(FindOutLastUse(&point));
   const bool closed_in_order = !killed_ && last_use_ == LastUse::kClosed;
   PX_TRY(Configure(fresh));
+  const MutexLock read_lock(read_mutex_);
+  PX_ASSIGN(reader_, Database::Open(path, kFlags, kBusyTimeoutMs));
+  PX_TRY(reader_.Execute("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192"));
+  CheckpointAtClose(reader_, false);
   PX_TRY(PrepareAll());
   // Called after each commit with the number of pages in the log.
   sqlite3_wal_hook(
@@ -232,7 +242,7 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0));
   PX_TRY(pin_.Execute("PRAGMA wal_autocheckpoint = 0"));
   CheckpointAtClose(pin_, false);
-  for (const Database* one : {&database_, &checkpointer_, &pin_}) KeepLog(*one);
+  for (const Database* one : {&database_, &checkpointer_, &pin_, &reader_}) KeepLog(*one);
   PX_TRY(OpenWal());
   Reserve();
   // From here on this boot writes. The first commit, which changes nothing that matters, tells how

@@ -135,6 +135,12 @@ class Filesystem {
     // The tree's own files could not grow: what makes it larger is refused, so that what makes it
     // smaller has room.
     std::function<bool()> out_of_space = [] { return false; };
+    // The last user ended what was open: no volume has to be searched for unlinked open files.
+    bool closed_in_order = false;
+    // Set if the last user was killed: called once what it left was dealt with.
+    std::function<void()> settle_kill;
+    // Called by one that hands the mount over: what is open stays so.
+    std::function<void()> stay_open = [] {};
     // Set if the machine went down since the last use: called once files' sizes were checked.
     std::function<Status()> settle_power_cut;
   };
@@ -181,7 +187,8 @@ class Filesystem {
   Result<Created> Create(NodeKey parent, std::string_view name, mode_t mode, int flags,
                          const Caller& caller);
   Result<Created> TmpFile(NodeKey parent, mode_t mode, int flags, const Caller& caller);
-  void Release(NodeKey node, int flags, uint64_t handle);
+  // `handle` is that of Opened; nothing looks at it where no daemon will take over.
+  void Release(NodeKey node, int flags, uint64_t handle = 0);
   // A descriptor is being closed; `killed` if by a process that a signal is ending.
   void Flush(NodeKey node, bool killed);
   Result<size_t> Read(NodeKey node, std::span<char> buffer, off_t offset);
@@ -333,8 +340,10 @@ class Filesystem {
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
-  struct stat Attr(NodeKey node, const cow::InodeItem& item) const;
-  void MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) const;
+  // For the kernel, unless `tells` is false.
+  struct stat Attr(NodeKey node, const cow::InodeItem& item, bool tells = true) const;
+  void MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
+                 struct stat* attr) const;
   Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
   // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed
   // says which.
@@ -390,6 +399,10 @@ class Filesystem {
   Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
       PX_REQUIRES(open.mutex);
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
+  // What its object is now; nothing where it cannot be told.
+  static OpenInode::Flushed StateOfObject(const OpenInode& open) PX_REQUIRES_SHARED(open.io);
+  // The object's data and size, on disk; *flushed is what they were before.
+  Status FlushObject(OpenInode& open, bool data_only, OpenInode::Flushed* flushed);
   void EndOpen(NodeKey node, int flags, uint64_t handle);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
@@ -524,10 +537,13 @@ class Filesystem {
   void BackgroundLoop();
   Status BackgroundStep();
   Status WriteBackAll();
-  Status Recover(const std::vector<OpenSlots::Entry>& left_over);
+  Status Recover(const std::vector<OpenSlots::Entry>& left_over, bool closed_in_order);
   Status RecoverSize(const OpenSlots::Entry& entry);
   Status RecoverAllSizes();
-  Status RemoveOrphans();  // but those in the table
+  static Result<std::vector<NodeKey>> OrphansOf(cow::Reader& reader, cow::VolumeId volume);
+  static Status EraseOrphan(cow::Txn& txn, NodeKey node);
+  // In all volumes: those that a crash left, but those in the table.
+  Status RemoveOrphans();
   void WakeBackground();
   void WakePool();  // the pool lost one: wake the background thread if it runs low
 
@@ -542,11 +558,13 @@ class Filesystem {
   bool handing_over_ = false;
   std::function<Status()> checkpoint_;
   std::function<bool()> out_of_space_;
+  std::function<void()> stay_open_;
   const FilesystemOptions options_;
   KernelSide* const kernel_;
   Clock* const clock_;
 
   OpenTable table_;
+  std::atomic<bool> orphans_left_ = false;  // one could not be removed at its last release
   // Of the daemons before this one, by request; unchanged once the mount was taken over.
   std::unordered_map<uint64_t, uint64_t> done_before_;
   std::unordered_map<uint64_t, TakenHandle> opened_before_;

@@ -13,6 +13,7 @@
 #include "fs/fuse_control.h"
 #include "fs/fuse_session.h"
 #include "fs/request_loop.h"
+#include "fs/session_buffers.h"
 
 namespace px::fs {
 namespace {
@@ -20,7 +21,6 @@ namespace {
 // This daemon is the only writer, and says so when it changes something behind the kernel's back:
 // what the kernel knows stays true.
 constexpr double kForever = 365.0 * 86400;
-constexpr unsigned kMaxWrite = 1u << 20;
 // Others need not wait while that much is copied.
 constexpr size_t kLarge = size_t{64} << 10;
 

@@ -125,7 +125,7 @@ Status FuseSession::Run(std::function<void()> ready, bool* hand_over) {
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return FailErrno("/dev/fuse");
   loop_ = std::make_unique<RequestLoop>(
       RequestSource{.fd = fd,
-                    .receive = [this](unsigned slot) { return buffers_->Receive(session_, slot); },
+                    .receive = [this, fd](unsigned slot) { return buffers_->Receive(fd, slot); },
                     .process =
                         [this](unsigned slot) {
                           Dispatch(slot, slot < kServingLanes ? slot : Request::kNoLane);

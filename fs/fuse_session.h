@@ -16,8 +16,6 @@ struct fuse_session;
 
 namespace px::fs {
 
-inline constexpr size_t kMaxWrite = size_t{1} << 20;  // bytes of a request's data
-
 struct SessionOptions {
   FilesystemOptions filesystem;
   bool allow_other = false;
@@ -40,7 +38,7 @@ bool UsesUring(const SessionOptions& options);
 
 class ControlThreads;
 class RequestLoop;
-struct SessionBuffers;
+class SessionBuffers;
 
 class FuseSession final : public KernelSide {
  public:
@@ -89,10 +87,10 @@ class FuseSession final : public KernelSide {
   Status TakeDevice();
   Status Begin();
   Status AnswerFirst();
-  void AnswerInit(const std::string& request);
   Status Replay();
   // Has libfuse serve what was received.
   void Dispatch(unsigned slot, uint32_t lane);
+  void Process(std::string_view request);
 
   const SessionOptions options_;
   const std::string mountpoint_;

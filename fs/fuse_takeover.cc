@@ -25,14 +25,23 @@ constexpr unsigned kSlot = 0;
 Status FuseSession::TakeDevice() {
   const std::string path = "/dev/fd/" + std::to_string(keeper_->TakeFuse().Release());
   if (fuse_session_mount(session_, path.c_str()) != 0) return Fail(EBADF, "take over " + path);
-  AnswerInit(keeper_->init());
+  // Answered already by an earlier daemon: the kernel refuses the answer, and libfuse knows what
+  // was agreed on.
+  Process(keeper_->init());
   return {};
 }
 
 void FuseSession::Dispatch(unsigned slot, uint32_t lane) {
   const uint64_t unique = buffers_->Header(slot).unique;
   const RequestScope scope({unique & ~kResent, lane, (unique & kResent) != 0});
-  fuse_session_process_buf(session_, &buffers_->slots[slot]);
+  Process(buffers_->Request(slot));
+}
+
+void FuseSession::Process(std::string_view request) {
+  fuse_buf buffer{};
+  buffer.mem = const_cast<char*>(request.data());  // that of a slot; libfuse writes into none
+  buffer.size = request.size();
+  fuse_session_process_buf(session_, &buffer);
 }
 
 Status FuseSession::Begin() {
@@ -49,28 +58,18 @@ Status FuseSession::AnswerFirst() {
   for (;;) {
     pollfd wait{fuse_session_fd(session_), POLLIN, 0};
     if (::poll(&wait, 1, -1) < 0 && errno != EINTR) return FailErrno("wait for the kernel");
-    const int got = buffers_->Receive(session_, kSlot);
+    const int got = buffers_->Receive(fuse_session_fd(session_), kSlot);
     if (got == -EINTR || got == -EAGAIN) continue;
     if (got == 0) return Fail(ENODEV, "the mount is gone");
     if (got < 0) return Fail(-got, "read from /dev/fuse");
     break;
   }
   if (buffers_->Header(kSlot).opcode != FUSE_INIT) return Fail(EPROTO, "the first request");
-  const fuse_buf& buffer = buffers_->slots[kSlot];
-  const std::string init(static_cast<const char*>(buffer.mem), buffer.size);
+  const std::string init(buffers_->Request(kSlot));
   PX_TRY(keeper_->Hold(fuse_session_fd(session_), kept_.lock, kept_.state, init));
-  AnswerInit(init);
+  Process(init);
   if (passthrough_refused_) filesystem_->DisablePassthrough();
   return {};
-}
-
-// What an earlier daemon answered already the kernel refuses, and libfuse knows what was agreed on.
-void FuseSession::AnswerInit(const std::string& request) {
-  std::string copy = request;
-  fuse_buf buffer{};
-  buffer.mem = copy.data();
-  buffer.size = copy.size();
-  fuse_session_process_buf(session_, &buffer);
 }
 
 // Has the kernel send again what no daemon answered, and answers it, one after the other: what was
@@ -88,7 +87,7 @@ Status FuseSession::Replay() {
   size_t resent = 0;
   // They come before all others; only forgets may come between.
   for (;;) {
-    const int got = buffers_->Receive(session_, kSlot);
+    const int got = buffers_->Receive(fuse_session_fd(session_), kSlot);
     if (got == -EINTR) continue;
     if (got == -EAGAIN || got == 0) break;  // none is left, or the mount is gone: the loop sees it
     if (got < 0) return Fail(-got, "read from /dev/fuse");

@@ -95,7 +95,7 @@ NodeKey Filesystem::Target(NodeKey dir, const cow::DentryItem& dentry) {
   return {dir.volume, cow::Ino{dentry.ino}};
 }
 
-struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) const {
+struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item, bool tells) const {
   struct stat attr{};
   attr.st_ino = node.ToFuse();
   attr.st_mode = item.mode;
@@ -114,12 +114,12 @@ struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) const {
     attr.st_blocks = 8;
   }
   if (S_ISREG(item.mode)) {
-    if (const auto open = table_.Find(node)) MergeLive(*open, item, &attr);
+    if (const auto open = table_.Find(node)) MergeLive(*open, item, tells, &attr);
   }
   return attr;
 }
 
-void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item,
+void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
                            struct stat* attr) const {
   const ReaderLock lock(open.io);
   if (!open.live) return;
@@ -130,6 +130,7 @@ void Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item,
     return;
   }
   attr->st_size = backing.st_size;
+  if (tells) open.told_size = backing.st_size;
   // What a sparse file shows is about all there, in one object or the other.
   attr->st_blocks = open.sparse == nullptr ? backing.st_blocks : (backing.st_size + 511) / 512;
   if (ToNanoseconds(backing.st_mtim) == open.base_mtime_ns) return;

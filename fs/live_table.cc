@@ -22,14 +22,12 @@ uint64_t LiveTable::CheckOf(const Stored& cell) {
   return mix | 1;
 }
 
-Result<std::unique_ptr<LiveTable>> LiveTable::Open(const std::string& path, bool keep,
+Result<std::unique_ptr<LiveTable>> LiveTable::Open(UniqueFd memory, bool keep,
                                                    std::vector<Cell>* found) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) return FailErrno("open " + path);
-  if (!keep && ::ftruncate(fd.get(), 0) != 0) return FailErrno("empty " + path);
+  if (!keep && ::ftruncate(memory.get(), 0) != 0) return FailErrno("empty the live table");
   struct stat info{};
-  if (::fstat(fd.get(), &info) != 0) return FailErrno("stat " + path);
-  std::unique_ptr<LiveTable> table(new LiveTable(std::move(fd)));
+  if (::fstat(memory.get(), &info) != 0) return FailErrno("stat the live table");
+  std::unique_ptr<LiveTable> table(new LiveTable(std::move(memory)));
   const size_t chunk_bytes = kChunkCells * sizeof(Stored);
   const size_t chunks = static_cast<size_t>(info.st_size) / chunk_bytes;
   const MutexLock lock(table->mutex_);
@@ -64,10 +62,10 @@ Status LiveTable::MapChunk() {
   const off_t offset = static_cast<off_t>(chunks_.size() * bytes);
   struct stat info{};
   if (::fstat(fd_.get(), &info) != 0) return FailErrno("stat the live table");
-  // Allocated, not only sized: a store into a hole of a full disk would be a SIGBUS.
+  // Allocated, not only sized: a store for which there is no memory would be a SIGBUS.
   if (info.st_size < offset + static_cast<off_t>(bytes)) {
     const int error = ::posix_fallocate(fd_.get(), offset, static_cast<off_t>(bytes));
-    if (error != 0) return Fail(error, "grow the live table");
+    if (error != 0) return Fail(error == ENOSPC ? ENOMEM : error, "grow the live table");
   }
   void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), offset);
   if (mapped == MAP_FAILED) return FailErrno("map the live table");

@@ -1,11 +1,11 @@
-// LiveTable: what must outlive the daemon while the mount lives on, in a mapped file of the store:
-// the inodes that the kernel has open, their handles, clone tokens, removed inodes that the kernel
-// still knows.
+// LiveTable: what must outlive the daemon while the mount lives on, in memory that the keeper holds
+// too (a memfd): the inodes that the kernel has open, their handles, clone tokens, removed inodes
+// that the kernel still knows.
 //
 // A cell is all there or not at all, whenever the process is killed: its check is stored last, and
 // a cell that changes is a new one, published before the old one is freed (of two for the same
-// thing the one with the higher sequence number counts). After the machine went down the file means
-// nothing: it is for a daemon that takes over a mount (docs/design/0003-keeper.md).
+// thing the one with the higher sequence number counts). It is for a daemon that takes over a mount
+// (docs/design/0003-keeper.md); without a keeper there is none.
 //
 // Thread safe.
 #pragma once
@@ -50,9 +50,9 @@ class LiveTable {
   // Names a cell for ever: its place and its sequence number.
   static uint64_t HandleOf(uint32_t index, uint64_t seq) { return (seq << 24) | index; }
 
-  // Opens or makes the file. `found`: what an earlier daemon left, in the order it was put; with
-  // `keep` its cells stay, else the table is empty.
-  static Result<std::unique_ptr<LiveTable>> Open(const std::string& path, bool keep,
+  // `found`: what an earlier daemon left, in the order it was put; with `keep` its cells stay, else
+  // the table is empty.
+  static Result<std::unique_ptr<LiveTable>> Open(UniqueFd memory, bool keep,
                                                  std::vector<Cell>* found);
   ~LiveTable();
 
@@ -61,7 +61,8 @@ class LiveTable {
     uint64_t seq = 0;
     uint64_t handle() const { return HandleOf(index, seq); }
   };
-  // T is at most kPayload bytes, trivially copyable, without padding. ENOSPC, EIO: it grew.
+  // T is at most kPayload bytes, trivially copyable, without padding. ENOMEM, ENFILE: it could not
+  // grow.
   template <typename T>
   Result<Place> Put(Kind kind, const T& value);
   void Clear(uint32_t index) PX_EXCLUDES(mutex_);

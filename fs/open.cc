@@ -270,6 +270,7 @@ Status Filesystem::BeginLive(OpenInode& open, UniqueFd fd, cow::ObjectId object,
     open.fd = std::move(fd);
     open.object = object;
     open.base_mtime_ns = mtime_ns;
+    open.told_size = backing.st_size;
     open.live = true;
   }
   seals_->Writing(object);
@@ -467,9 +468,16 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
   return {};
 }
 
+OpenInode::Flushed Filesystem::StateOfObject(const OpenInode& open) {
+  struct stat backing{};
+  if (open.sparse != nullptr || ::fstat(open.fd.get(), &backing) != 0) return {};
+  return {open.object, backing.st_size, ToNanoseconds(backing.st_mtim)};
+}
+
 // Puts the true size and times of a live inode into the tree.
 Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   bool changed = false;
+  bool kernel_may_err = false;
   {
     const ReaderLock io(open.io);
     if (!open.live) return {};
@@ -478,7 +486,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   const bool ends_whole = end_live && EndsWhole(open);
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
-    const struct stat attr = Attr(open.node, item);
+    const struct stat attr = Attr(open.node, item, /*tells=*/false);
     changed = static_cast<uint64_t>(attr.st_size) != item.size ||
               static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
@@ -486,13 +494,18 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   }));
   const bool completes = (end_live || open.completed) && open.replacing && !open.unclean;
   if (changed || ends_whole || completes) {
-    {
-      const ReaderLock io(open.io);
-      objects_->unsynced()->Add(open.object);
-    }
-    PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_TRY(store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
-      const struct stat attr = Attr(open.node, item);
+      const struct stat attr = Attr(open.node, item, /*tells=*/false);
+      {
+        // After the attributes were read: what is the same now was the same then.
+        const ReaderLock io(open.io);
+        if (!open.flushed.object || StateOfObject(open) != open.flushed) {
+          objects_->unsynced()->Add(open.object);
+        }
+      }
+      const int64_t told_size = open.told_size;
+      kernel_may_err = told_size < 0 || told_size == attr.st_size;
       if (completes && (item.flags & cow::kInodeHasVersions) != 0) {
         item.flags |= cow::kInodeComplete;
       }
@@ -507,8 +520,9 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
       item.ctime = {attr.st_ctim.tv_sec, static_cast<uint32_t>(attr.st_ctim.tv_nsec)};
       return SaveInode(txn, open.node, item);
     }));
-    // Stores through a shared mapping changed the times behind the kernel's attribute cache.
-    kernel_->InvalidateAttributes(open.node);
+    // Stores through a shared mapping change the times behind the kernel's attribute cache, but no
+    // size. A call that does has the kernel ask for all that it changes.
+    if (kernel_may_err) kernel_->InvalidateAttributes(open.node);
   }
   if (!end_live) return {};
   cow::ObjectId object;
@@ -555,6 +569,7 @@ void Filesystem::Close(OpenInode& open) {
   if (!removed) {
     LogError("removing the unlinked inode {:x}: {}", open.node.ToFuse(),
              removed.error().ToString());
+    orphans_left_ = true;
     return;
   }
   if (item.nlink == 0) AddGhost(open.node, item);

@@ -1,37 +1,46 @@
 // SessionBuffers: what the requests of a session are received into, one buffer for each slot.
 //
+// Their memory is there before the kernel copies into it, and stays: a page that had to be brought
+// in first would not be for a process that is just being killed, and the request would fail (EIO)
+// instead of coming again to the next daemon (fuse_copy_fill in fs/fuse/dev.c).
+//
 // Each slot belongs to one thread at a time.
 #pragma once
 
-#include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 
-#include <cstdlib>
-#include <cstring>
+#include <cstddef>
+#include <memory>
+#include <string_view>
 #include <vector>
 
 namespace px::fs {
 
-struct SessionBuffers {
-  explicit SessionBuffers(size_t count) : slots(count) {}
-  ~SessionBuffers() {
-    for (const fuse_buf& buffer : slots) std::free(buffer.mem);
-  }
-  SessionBuffers(const SessionBuffers&) = delete;
-  SessionBuffers& operator=(const SessionBuffers&) = delete;
+inline constexpr size_t kMaxWrite = size_t{1} << 20;  // bytes of a request's data
 
-  // As RequestSource::receive.
-  int Receive(fuse_session* session, unsigned slot) {
-    return fuse_session_receive_buf(session, &slots[slot]);
-  }
-  // Of what was received last.
-  fuse_in_header Header(unsigned slot) const {
-    fuse_in_header header{};
-    std::memcpy(&header, slots[slot].mem, sizeof header);
-    return header;
-  }
+class SessionBuffers {
+ public:
+  explicit SessionBuffers(size_t count) : slots_(count) {}
 
-  std::vector<fuse_buf> slots;
+  // Reads a request from /dev/fuse. As RequestSource::receive.
+  int Receive(int fd, unsigned slot);
+  // What was received last, and its header.
+  std::string_view Request(unsigned slot) const {
+    return {slots_[slot].memory.get(), slots_[slot].size};
+  }
+  fuse_in_header Header(unsigned slot) const;
+
+ private:
+  struct Unmap {
+    void operator()(char* memory) const;
+  };
+  struct Slot {
+    std::unique_ptr<char, Unmap> memory;  // from the slot's first use on
+    size_t size = 0;
+  };
+  static std::unique_ptr<char, Unmap> Allocate();
+
+  std::vector<Slot> slots_;
 };
 
 }  // namespace px::fs

@@ -80,7 +80,7 @@ Status WriteFile(Filesystem& fs, NodeKey dir, const std::string& name, const std
   PX_ASSIGN(const auto created, fs.Create(dir, name, S_IFREG | 0644, O_WRONLY | O_CREAT, kRoot));
   const NodeKey node = created.entry.node;
   const auto put = fs.Write(node, bytes, 0, false);
-  fs.Release(node, O_WRONLY);
+  fs.Release(node, O_WRONLY, 0);
   return put ? Status{} : Status(Forward(put.error()));
 }
 
@@ -114,7 +114,7 @@ Status MakeContent(Filesystem& fs, Random* random) {
   // Over its shared base, where there are no reflinks.
   PX_TRY(fs.Open(sparse.node, O_RDWR, false));
   PX_TRY(fs.Write(sparse.node, "changed", 100'000, false));
-  fs.Release(sparse.node, O_RDWR);
+  fs.Release(sparse.node, O_RDWR, 0);
   PX_TRY(fs.CreateVolume(kTop, "dropped", kRoot));
   PX_ASSIGN(const fs::Entry dropped, fs.Lookup(kTop, "dropped"));
   PX_TRY(WriteFile(fs, dropped.node, "f", "in the trash"));
@@ -149,7 +149,7 @@ void ReadTree(Filesystem& fs, NodeKey dir, const std::string& path, int depth, C
       if (!fs.Open(node, O_RDONLY, false)) continue;
       std::string bytes(std::min<size_t>(static_cast<size_t>(found->attr.st_size), 1 << 20), '\0');
       const auto got = fs.Read(node, bytes, 0);
-      fs.Release(node, O_RDONLY);
+      fs.Release(node, O_RDONLY, 0);
       if (got && *got == bytes.size()) (*content)[full] = bytes;
     }
   }
