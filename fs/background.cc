@@ -8,6 +8,9 @@
 
 #include "base/log.h"
 #include "fs/filesystem.h"
+#include "fs/scrub.h"
+#include "fs/sealer.h"
+#include "fs/seals.h"
 
 namespace px::fs {
 namespace {
@@ -24,6 +27,7 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       store_(std::move(parts.store)),
       objects_(std::move(parts.objects)),
       slots_(std::move(parts.slots)),
+      seals_(std::make_unique<Seals>(std::move(parts.seals))),
       live_(std::move(parts.live)),
       checkpoint_(std::move(parts.checkpoint)),
       out_of_space_(std::move(parts.out_of_space)),
@@ -31,7 +35,8 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       options_(options),
       kernel_(kernel),
       clock_(clock),
-      passthrough_(options.passthrough) {}
+      passthrough_(options.passthrough),
+      scrub_(std::make_unique<Scrub>(this)) {}
 
 Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOptions options,
                                                      KernelSide* kernel, Clock* clock) {
@@ -62,6 +67,9 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
       LogWarn("filling the pool of objects: {}", filled.error().ToString());  // a full disk
     }
   }
+  if (options.seal && !options.read_only && fs->seals_->enabled()) {
+    fs->sealer_ = std::make_unique<Sealer>(fs.get(), options.seal_after);
+  }
   fs->background_ = std::thread([raw = fs.get()] { raw->BackgroundLoop(); });
   fs->settler_ = std::thread([raw = fs.get()] { raw->SettleLoop(); });
   return fs;
@@ -80,6 +88,7 @@ Filesystem::~Filesystem() {
   }
   if (background_.joinable()) background_.join();
   if (settler_.joinable()) settler_.join();
+  sealer_.reset();  // the threads above may give it work
   if (options_.read_only || store_ == nullptr) return;
   if (handing_over_) {
     stay_open_();
@@ -112,6 +121,10 @@ Filesystem::~Filesystem() {
   }
   if (const Status synced = store_->Sync(); !synced) {
     LogError("syncing the store: {}", synced.error().ToString());
+  } else if (seals_->enabled()) {
+    if (const Status closed = seals_->table()->CloseInOrder(); !closed) {
+      LogWarn("closing seals.db: {}", closed.error().ToString());
+    }
   }
 }
 
@@ -324,6 +337,7 @@ Status Filesystem::ReclaimStep(bool* done) {
   PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
   PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch));
   for (const cow::ObjectId object : freed) PX_TRY(objects_->Remove(object));
+  seals_->Removed(freed);
   if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
   *done = rows == 0 && freed.empty();
   return {};

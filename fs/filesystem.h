@@ -40,7 +40,17 @@
 #include "fs/volume_attributes.h"
 #include "uapi/px_ioctl.h"
 
+namespace px::catalog {
+class SealTable;
+}
+
 namespace px::fs {
+
+class ObjectCheck;
+class Scrub;
+class Sealer;
+class Seals;
+struct CheckTarget;
 
 // Who asks.
 struct Caller {
@@ -96,6 +106,8 @@ struct FilesystemOptions {
   size_t parked_inodes = 4096;          // at most; fewer where few descriptors may be open
   std::chrono::milliseconds tick{500};  // of the background thread
   std::chrono::seconds trash_age{7 * 24 * 3600};
+  bool seal = true;                              // what was written, once it is quiet
+  std::chrono::milliseconds seal_after{10'000};  // that long closed
 };
 
 struct Usage {
@@ -112,6 +124,7 @@ class Filesystem {
     std::unique_ptr<cow::Store> store;  // over pages
     std::unique_ptr<ObjectStore> objects;
     std::unique_ptr<OpenSlots> slots;
+    std::shared_ptr<catalog::SealTable> seals;  // null: none could be had
     std::vector<OpenSlots::Entry> left_over;
     // Where what must outlive this daemon goes; none: nothing need.
     std::unique_ptr<LiveTable> live;
@@ -221,6 +234,16 @@ class Filesystem {
                         const Caller& caller);
   // Extra facts of the session go in as they are.
   std::string StatusJson(const std::vector<std::pair<std::string, std::string>>& more);
+  // Scrub (scrub.cc, damaged.cc). By root, or who mounted; see scrub.h.
+  Status ScrubStep(px_ioc_text* text, const Caller& caller);
+  std::string ScrubStatusJson();
+  // The file's bytes are taken as they are: it can be opened again. By its owner or root. EBUSY it
+  // is open for writing.
+  Status AcceptDamaged(NodeKey dir, const std::string& name, const Caller& caller);
+
+  // For reports (damaged.cc). From the mount's root; empty for the root volume.
+  static Result<std::string> VolumePath(cow::Reader& reader, cow::VolumeId volume);
+  static Result<std::vector<std::string>> FullPathsOf(cow::Reader& reader, NodeKey node);
 
   // The kernel does not offer it: every file is served in cached mode.
   void DisablePassthrough() { passthrough_ = false; }
@@ -285,8 +308,23 @@ class Filesystem {
     std::vector<SparseFile::Run> runs;
   };
 
+  friend class ObjectCheck;
+  friend class Scrub;
+  friend class Sealer;
   Filesystem(Parts parts, FilesystemOptions options, KernelSide* kernel, Clock* clock);
 
+  // damaged.cc
+  // EIO if a content that is known to be damaged is all that could be opened.
+  Status RefuseDamaged(NodeKey node);
+  // ENOENT of a file that there is becomes EIO: its object is missing.
+  Status NotMissing(NodeKey node, Status status);
+  // EIO if the object of a file that is not open for writing is shorter than the file.
+  Status CheckSizeOf(NodeKey node, const cow::InodeItem& item, int fd) const;
+  // Whether somebody may be writing to the object now; who begins to says so (Seals::Writing).
+  bool MayBeWritten(const CheckTarget& target);
+  bool NamesObject(const CheckTarget& target);
+  // No parked inode keeps it open.
+  void CloseParked(cow::ObjectId object);
   // inode.cc
   Result<std::shared_ptr<VolumeState>> StateOf(cow::VolumeId volume);
   // ENOSPC if the tree may not grow.
@@ -561,6 +599,7 @@ class Filesystem {
   std::unique_ptr<cow::Store> store_;
   std::unique_ptr<ObjectStore> objects_;
   std::unique_ptr<OpenSlots> slots_;
+  const std::unique_ptr<Seals> seals_;
   std::unique_ptr<LiveTable> live_;  // none: nothing outlives this daemon
   bool handing_over_ = false;
   std::function<Status()> checkpoint_;
@@ -610,6 +649,9 @@ class Filesystem {
   bool settle_stopping_ PX_GUARDED_BY(settle_mutex_) = false;
   std::deque<Replaced> settle_ PX_GUARDED_BY(settle_mutex_);
   std::thread settler_;
+
+  std::unique_ptr<Scrub> scrub_;
+  std::unique_ptr<Sealer> sealer_;  // null: nothing is sealed by itself
 };
 
 }  // namespace px::fs

@@ -68,6 +68,8 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       options.keeper = false;
     } else if (word == "ro") {
       options.filesystem.read_only = true;
+    } else if (word == "noseal") {
+      options.filesystem.seal = false;
     } else if (word.starts_with("trash=")) {
       const char* end = word.data() + word.size();
       uint32_t seconds = 0;
@@ -85,7 +87,7 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
     } else {
       return Fail(EINVAL, "unknown mount option '" + word +
                               "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
-                              "allow_other, ro, nokeeper, threads=N, trash=SECONDS)");
+                              "allow_other, ro, nokeeper, threads=N, trash=SECONDS, noseal)");
     }
   }
   return options;

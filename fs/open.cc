@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "fs/filesystem.h"
 #include "fs/request.h"
+#include "fs/sealer.h"
+#include "fs/seals.h"
 
 namespace px::fs {
 namespace {
@@ -40,8 +42,9 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   } else {
     PX_ASSIGN(gate, Enter(node.volume));
   }
+  if ((flags & O_TRUNC) == 0) PX_TRY(RefuseDamaged(node));
   Opened opened;
-  PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+  Status done = WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     // The kernel's pages of a file that was only read since it got them are true. Of one that was
     // written they may not be: what a mapping stored behind the end shows up when the file grows.
     const bool known =
@@ -54,7 +57,8 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
     opened.keep_cache = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
     opened.wants_flush = open.replacing;
     return {};
-  }));
+  });
+  PX_TRY(NotMissing(node, std::move(done)));
   return opened;
 }
 
@@ -211,6 +215,7 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     // A filesystem that turned read-only by itself can still be read.
     if (!opened && opened.error().code() == EROFS) opened = objects_->OpenObject(object, O_RDONLY);
     PX_ASSIGN(UniqueFd fd, std::move(opened));
+    PX_TRY(CheckSizeOf(open.node, item, fd.get()));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;
@@ -293,6 +298,7 @@ void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::O
     open.told_size = start.size();
     open.live = true;
   }
+  seals_->Writing(object);
   NoteOrLog(open);
 }
 
@@ -432,6 +438,7 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   }
   if (exchange) {
     ++exchanges_;
+    seals_->Writing(old);  // another file now
     MoveSharers(open, old);
     const WriterLock io(open.io);
     temp = std::move(open.fd);
@@ -579,6 +586,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   if (ends_whole) WakeBackground();  // the base may have been nobody else's
   if (open.slot) slots_->Clear(*open.slot);
   open.slot.reset();
+  if (sealer_ != nullptr && !open.orphan) sealer_->Closed(open.node, object);
   if (open.replacing && !open.unclean) SettleLater(open.node, object);
   open.replacing = false;
   NoteOrLog(open);
@@ -667,6 +675,7 @@ void Filesystem::EndWithoutWriter(OpenInode& open) {
 
 Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
+  PX_TRY(RefuseDamaged(node));
   return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     Unpark(open);
     PX_TRY(EnsureOwn(open));

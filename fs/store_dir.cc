@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/log.h"
 #include "catalog/page_table.h"
+#include "catalog/seal_table.h"
 #include "cow/journaled_page_table.h"
 
 namespace px::fs {
@@ -30,9 +32,10 @@ std::string ReadAll(int fd) {
 }
 
 bool IsOurs(const std::string& name) {
-  for (const char* known : {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm",
-                            "meta.log.0", "meta.log.1", "objects", "open.slots", "catalog.db",
-                            "catalog.db-wal", "catalog.db-shm", "px-fs.log", "keeper"}) {
+  for (const char* known :
+       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.log.0",
+        "meta.log.1", "objects", "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm",
+        "seals.db", "seals.db-wal", "seals.db-shm", "seals.db.damaged", "px-fs.log", "keeper"}) {
     if (name == known) return true;
   }
   return false;
@@ -163,6 +166,13 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   parts.pages = std::move(journaled);
   PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
   PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));
+  // Derived data: a store mounts without it.
+  auto seals = catalog::SealTable::Open(path_, this_boot);
+  if (seals) {
+    parts.seals = std::move(*seals);
+  } else {
+    LogWarn("nothing is sealed: {}", seals.error().ToString());
+  }
   return parts;
 }
 

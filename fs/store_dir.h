@@ -5,6 +5,7 @@
 //   STORE/lock        held (flock) by the one daemon; names its pid and mount while it is
 //   STORE/meta.db     page table     STORE/meta.log.* its journal (cow/journal.h)
 //   STORE/objects/    data           STORE/open.slots see open_slots.h
+//   STORE/seals.db    see catalog/seal_table.h
 //   STORE/keeper      see keeper_state.h
 #pragma once
 

@@ -132,6 +132,7 @@ class Work {
     fs::FilesystemOptions options;
     options.pool_objects = 1 + random_.Below(8);
     options.tick = std::chrono::milliseconds(1 + random_.Below(10));
+    options.seal_after = std::chrono::milliseconds(random_.Below(20));
     const auto fs = Must(Filesystem::Open(std::move(parts), options, &kernel, &clock), "open");
     fs_ = fs.get();
     kernel_ = &kernel;
@@ -557,7 +558,7 @@ std::string CheckState(const Work& work, const std::string& dir, const std::stri
   if (!matches) return fmt::format("is as of none of {} to {}:{}", from, until, wrong);
   std::string lines;
   const auto report =
-      fs::Fsck(dir, false, [&](const std::string& line) { lines += "\n  " + line; });
+      fs::Fsck(dir, {.data = true}, [&](const std::string& line) { lines += "\n  " + line; });
   if (!report) return "fsck: " + report.error().ToString();
   return report->findings == 0 ? "" : "fsck finds:" + lines;
 }
