@@ -70,7 +70,7 @@ SealTable::~SealTable() = default;
 Status SealTable::OpenDatabase() {
   const std::string path = dir_ + "/seals.db";
   constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-  PX_ASSIGN(database_, Database::Open(path, kFlags, kBusyTimeoutMs));
+  PX_ASSIGN(database_, Database::Open(path, kFlags, kBusyTimeoutMs, kOneProcessVfs));
   PX_TRY(Configure());
   PX_TRY(BeginUse());
   const std::string columns(kColumns);
@@ -79,7 +79,7 @@ Status SealTable::OpenDatabase() {
                                     ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   PX_ASSIGN(erase_, database_.Prepare("DELETE FROM seal WHERE object = ?"));
   const MutexLock lock(checkpoint_mutex_);
-  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0));
+  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kOneProcessVfs));
   return checkpointer_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0");
 }
 
