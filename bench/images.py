@@ -80,6 +80,12 @@ class Images:
         self.mounted.append(path)
         return path
 
+    def forget_cache(self, kind):
+        """Mounts the image anew: what the kernel remembers of its files is gone."""
+        path = self.work / kind
+        command("umount", path)
+        command("mount", "-o", "loop", self.work / f"{kind}.img", path)
+
 
 @contextlib.contextmanager
 def daemon(argv, mountpoint):

@@ -114,9 +114,12 @@ class Rewound {
 
 Status SqlitePageTable::PrepareAll() {
   static_assert(kStatements.size() == kSqlCount);
-  for (const char* sql : kStatements) {
-    PX_ASSIGN(Statement statement, database_.Prepare(sql));
-    statements_.push_back(std::move(statement));
+  statements_.resize(kSqlCount);
+  reads_.resize(kSqlCount);
+  for (size_t i = 0; i < kSqlCount; ++i) {
+    const bool reads = std::string_view(kStatements[i]).starts_with("SELECT");
+    const Database& connection = reads ? reader_ : database_;
+    PX_ASSIGN((reads ? reads_ : statements_)[i], connection.Prepare(kStatements[i]));
   }
   return {};
 }
@@ -124,8 +127,8 @@ Status SqlitePageTable::PrepareAll() {
 // --- Reading ---
 
 Status SqlitePageTable::Load(NodeId id, std::span<std::byte> out) {
-  const MutexLock lock(mutex_);
-  const Rewound statement(At(kLoadPage));
+  const MutexLock lock(read_mutex_);
+  const Rewound statement(ReadAt(kLoadPage));
   statement->Bind(1, Signed(id.value));
   PX_ASSIGN(const bool found, statement->Step());
   if (!found) return Fail(ENOENT, "no such page");
@@ -136,8 +139,8 @@ Status SqlitePageTable::Load(NodeId id, std::span<std::byte> out) {
 }
 
 Result<uint64_t> SqlitePageTable::Number(Sql sql, uint64_t key, uint64_t otherwise) {
-  const MutexLock lock(mutex_);
-  const Rewound statement(At(sql));
+  const MutexLock lock(read_mutex_);
+  const Rewound statement(ReadAt(sql));
   statement->Bind(1, Signed(key));
   PX_ASSIGN(const bool found, statement->Step());
   return found ? Unsigned(statement->Int(0)) : otherwise;
@@ -154,8 +157,8 @@ Result<uint64_t> SqlitePageTable::LoadCounter(Counter counter) {
 }
 
 Result<std::optional<VolumeRow>> SqlitePageTable::LoadVolume(VolumeId id) {
-  const MutexLock lock(mutex_);
-  const Rewound statement(At(kLoadVolume));
+  const MutexLock lock(read_mutex_);
+  const Rewound statement(ReadAt(kLoadVolume));
   statement->Bind(1, id.value);
   PX_ASSIGN(const bool found, statement->Step());
   if (!found) return std::optional<VolumeRow>();
@@ -164,8 +167,8 @@ Result<std::optional<VolumeRow>> SqlitePageTable::LoadVolume(VolumeId id) {
 
 Status SqlitePageTable::ScanVolumes(VolumeId from,
                                     const std::function<bool(const VolumeRow&)>& visit) {
-  const MutexLock lock(mutex_);
-  const Rewound statement(At(kScanVolumes));
+  const MutexLock lock(read_mutex_);
+  const Rewound statement(ReadAt(kScanVolumes));
   statement->Bind(1, from.value);
   for (;;) {
     PX_ASSIGN(const bool found, statement->Step());
@@ -176,8 +179,8 @@ Status SqlitePageTable::ScanVolumes(VolumeId from,
 Result<std::vector<ReclaimRow>> SqlitePageTable::LoadQueue(ReclaimRow::Kind kind, uint64_t max_seq,
                                                            size_t limit) {
   std::vector<ReclaimRow> rows;
-  const MutexLock lock(mutex_);
-  const Rewound statement(At(kLoadQueue));
+  const MutexLock lock(read_mutex_);
+  const Rewound statement(ReadAt(kLoadQueue));
   statement->Bind(1, static_cast<int64_t>(kind));
   statement->Bind(2, Signed(std::min<uint64_t>(max_seq, INT64_MAX)));
   statement->Bind(3, Signed(std::min<uint64_t>(limit, INT64_MAX)));
@@ -189,8 +192,8 @@ Result<std::vector<ReclaimRow>> SqlitePageTable::LoadQueue(ReclaimRow::Kind kind
 }
 
 Status SqlitePageTable::ScanPairs(Sql sql, const std::function<bool(uint64_t, uint64_t)>& visit) {
-  const MutexLock lock(mutex_);
-  const Rewound statement(At(sql));
+  const MutexLock lock(read_mutex_);
+  const Rewound statement(ReadAt(sql));
   for (;;) {
     PX_ASSIGN(const bool found, statement->Step());
     if (!found || !visit(Unsigned(statement->Int(0)), Unsigned(statement->Int(1)))) return {};

@@ -59,8 +59,13 @@ class SqlitePageTable final : public cow::PageTable {
   ~SqlitePageTable() override;
 
   const std::string& boot() const { return boot_; }
-  // Whether what the commits so far name may not be flushed.
+  // Whether what the commits so far name may not be flushed. Until ForgetKill, also for the next
+  // user: one that only reads puts nothing right.
   bool was_killed() const { return killed_; }
+  // What a kill asks of the user was done.
+  void ForgetKill() { kill_settled_ = true; }
+  // This user goes, what it had open stays: the next one is to find all as after a kill.
+  void StayOpen() { stays_open_ = true; }
   // kPowerCut until ForgetPowerCut, also by the next user.
   LastUse last_use() const { return last_use_; }
   // What a power cut asks of the user, such as reading true sizes back, was done.
@@ -109,7 +114,7 @@ class SqlitePageTable final : public cow::PageTable {
   Status FindOutLastUse(LogEnd* point) PX_REQUIRES(mutex_);
   Status CutLog(uint64_t frames) const;
   static uint64_t SaltsOfLog(int wal);  // 0: it has no header
-  Status PrepareAll() PX_REQUIRES(mutex_);
+  Status PrepareAll() PX_REQUIRES(mutex_, read_mutex_);
   LogEnd PresentEnd() PX_REQUIRES(sync_mutex_, mutex_);
   Status WriteSyncPoint(const LogEnd& end, const std::string& boot) PX_REQUIRES(mutex_);
   // Has what the commits so far name flushed and notes it. With `pin`, the log up to there, and no
@@ -120,6 +125,7 @@ class SqlitePageTable final : public cow::PageTable {
   Status OpenWal() PX_REQUIRES(sync_mutex_);
   void Reserve() const PX_REQUIRES(sync_mutex_);
   Statement& At(Sql sql) PX_REQUIRES(mutex_) { return statements_[sql]; }
+  Statement& ReadAt(Sql sql) PX_REQUIRES(read_mutex_) { return reads_[sql]; }
   Result<uint64_t> Number(Sql sql, uint64_t key, uint64_t otherwise);
   Status ScanPairs(Sql sql, const std::function<bool(uint64_t, uint64_t)>& visit);
   Status Write(const cow::PageBatch& batch) PX_REQUIRES(mutex_);
@@ -131,19 +137,25 @@ class SqlitePageTable final : public cow::PageTable {
   const std::string dir_;
   std::string boot_;
   LastUse last_use_ = LastUse::kClosed;
-  bool killed_ = false;     // on this boot; a power cut before that may not be settled either
+  bool killed_ = false;  // on this boot; a power cut before that may not be settled either
+  std::atomic<bool> kill_settled_ = false;
+  std::atomic<bool> stays_open_ = false;
   Mutex checkpoint_mutex_;  // before sync_mutex_, and that before mutex_
   Database checkpointer_ PX_GUARDED_BY(checkpoint_mutex_);
   Mutex sync_mutex_;
   UniqueFd wal_ PX_GUARDED_BY(sync_mutex_);
   std::optional<Error> broken_ PX_GUARDED_BY(sync_mutex_);  // of a flush of the log
   PrepareFlush prepare_flush_ PX_GUARDED_BY(sync_mutex_);
-  Mutex mutex_;  // of the connection and all statements
+  Mutex mutex_;  // of the connection that writes and its statements
   Database database_ PX_GUARDED_BY(mutex_);
   std::vector<Statement> statements_ PX_GUARDED_BY(mutex_);
   std::optional<Statement> put_sync_point_ PX_GUARDED_BY(mutex_);
   // A reader that stands still at the last sync point: a checkpoint does not pass it.
   Database pin_ PX_GUARDED_BY(mutex_);
+  // Reads have a connection of their own: a commit of thousands of pages does not hold them up.
+  Mutex read_mutex_;
+  Database reader_ PX_GUARDED_BY(read_mutex_);
+  std::vector<Statement> reads_ PX_GUARDED_BY(read_mutex_);
   std::atomic<uint64_t> commits_{0};           // that wrote, sync points left out
   std::atomic<uint64_t> covered_commits_{0};   // by the last sync point that is durable
   uint64_t frames_ PX_GUARDED_BY(mutex_) = 0;  // of the log as of the last commit

@@ -35,9 +35,6 @@ constexpr int kApplicationId = 0x70786d74;
 constexpr uint64_t kLeastReserve = uint64_t{2} << 20;
 constexpr uint64_t kMostReserve = uint64_t{24} << 20;
 constexpr int kBusyTimeoutMs = 30000;
-// Keeps the index of the log in its own memory: in a mapped file a store is a SIGBUS where the
-// filesystem is full, over quota, read-only or broken.
-constexpr const char* kVfs = "unix-excl";
 constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
 
 Result<int64_t> NumberOf(const Database& database, const char* sql) {
@@ -111,10 +108,16 @@ SqlitePageTable::~SqlitePageTable() {
   Status closed = MakeSyncPoint(/*pin=*/false);
   if (closed && ::fdatasync(wal_.get()) != 0) closed = FailErrno("meta.db-wal");
   const MutexLock lock(mutex_);
-  if (closed) closed = WriteSyncPoint({}, "");  // an empty boot: closed in order
+  const bool in_order = (!killed_ || kill_settled_) && !stays_open_;
+  if (closed && in_order) closed = WriteSyncPoint({}, "");  // an empty boot: closed in order
   statements_.clear();
   put_sync_point_.reset();
   pin_ = Database();
+  {
+    const MutexLock read_lock(read_mutex_);
+    reads_.clear();
+    reader_ = Database();
+  }
   if (!closed) {
     LogError("closing {}/meta.db: {}", dir_, closed.error().ToString());
     // SQLite would move into the database what names things that are not flushed.
@@ -179,7 +182,7 @@ Status SqlitePageTable::FindOutLastUse(LogEnd* point) {
   const UniqueFd wal(::open((dir_ + "/meta.db-wal").c_str(), O_RDONLY | O_CLOEXEC));
   if (!wal || SaltsOfLog(wal.get()) != point->salts) *point = {};
   PX_TRY(CutLog(point->frames));
-  PX_ASSIGN(database_, Database::Open(dir_ + "/meta.db", kFlags, kBusyTimeoutMs, kVfs));
+  PX_ASSIGN(database_, Database::Open(dir_ + "/meta.db", kFlags, kBusyTimeoutMs, kOneProcessVfs));
   CheckpointAtClose(database_, false);
   return {};
 }
@@ -210,7 +213,7 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   const MutexLock checkpoint_lock(checkpoint_mutex_);
   const MutexLock sync_lock(sync_mutex_);
   const MutexLock lock(mutex_);
-  PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs, kVfs));
+  PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs, kOneProcessVfs));
   // What fails below must not move the log.
   CheckpointAtClose(database_, false);
   PX_TRY(database_.Execute("PRAGMA page_size = 4096"));
@@ -219,6 +222,10 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   if (!fresh) PX_TRY(FindOutLastUse(&point));
   const bool closed_in_order = !killed_ && last_use_ == LastUse::kClosed;
   PX_TRY(Configure(fresh));
+  const MutexLock read_lock(read_mutex_);
+  PX_ASSIGN(reader_, Database::Open(path, kFlags, kBusyTimeoutMs, kOneProcessVfs));
+  PX_TRY(reader_.Execute("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192"));
+  CheckpointAtClose(reader_, false);
   PX_TRY(PrepareAll());
   // Called after each commit with the number of pages in the log.
   sqlite3_wal_hook(
@@ -230,12 +237,12 @@ Status SqlitePageTable::OpenDatabase(bool create) {
         return SQLITE_OK;
       },
       this);
-  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kVfs));
+  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kOneProcessVfs));
   PX_TRY(checkpointer_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0"));
-  PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kVfs));
+  PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kOneProcessVfs));
   PX_TRY(pin_.Execute("PRAGMA wal_autocheckpoint = 0"));
   CheckpointAtClose(pin_, false);
-  for (const Database* one : {&database_, &checkpointer_, &pin_}) KeepLog(*one);
+  for (const Database* one : {&database_, &checkpointer_, &pin_, &reader_}) KeepLog(*one);
   PX_TRY(OpenWal());
   Reserve();
   // From here on this boot writes. The first commit, which changes nothing that matters, tells how

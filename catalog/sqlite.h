@@ -53,11 +53,16 @@ class Statement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
+// Of a database that one process alone uses (sqlite.org/vfs.html). Keeps the index of the log in
+// the process's own memory: in a mapped file a store is a SIGBUS where the filesystem is full, over
+// quota, read-only or broken.
+inline constexpr const char* kOneProcessVfs = "unix-excl";
+
 class Database {
  public:
   Database() = default;
   // `flags` as of sqlite3_open_v2. `busy_timeout_ms` is how long a statement waits for other
-  // processes. `vfs`: sqlite.org/vfs.html, "unix-excl" for a database that one process alone uses.
+  // processes. `vfs`: kOneProcessVfs, or SQLite's own.
   static Result<Database> Open(const std::string& path, int flags, int busy_timeout_ms,
                                const char* vfs = nullptr);
 

@@ -40,6 +40,7 @@ class Checker {
     PX_TRY(FlushRepairs());
     return findings_;
   }
+  bool all_read() const { return !unreadable_; }
 
  private:
   struct Seen {
@@ -252,9 +253,12 @@ class Checker {
 
 Result<uint64_t> StoreImpl::Check(bool repair,
                                   const std::function<void(const std::string&)>& report,
-                                  const std::function<void(ObjectId, bool waits)>& object_seen) {
+                                  const std::function<void(ObjectId, bool waits)>& object_seen,
+                                  bool* all_read) {
   const FairWriterLock lock(lock_);
-  Result<uint64_t> findings = Checker(pages_, repair, report, object_seen).Run();
+  Checker checker(pages_, repair, report, object_seen);
+  Result<uint64_t> findings = checker.Run();
+  if (all_read != nullptr) *all_read = findings && checker.all_read();
   if (repair) {
     // What is in memory may be what was just put right.
     cache_.Clear();

@@ -30,6 +30,7 @@
 #include "cow/ids.h"
 #include "cow/items.h"
 #include "cow/page_table.h"
+#include "cow/verify.h"
 
 namespace px::cow {
 
@@ -162,9 +163,20 @@ class Store {
   // Recomputes everything from the roots. Each finding is one line of `report`; `object_seen` gets
   // every object that is named (once) or waits to be freed (its file may be gone already). With
   // `repair`, wrong counts and lost nodes are put right. No other call may run. Returns the number
-  // of findings.
+  // of findings. `all_read`, where given, says whether every node could be read: else more may be
+  // named than was seen, and only counts that are too low were put right.
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
-                         const std::function<void(ObjectId, bool waits)>& object_seen);
+                         const std::function<void(ObjectId, bool waits)>& object_seen,
+                         bool* all_read = nullptr);
+
+  // Beside other calls (cow/verify.h): reads about `max_nodes` nodes of the volume from the page
+  // table, from the first item with key >= `from` on, and then sets `from` to where to go on; true
+  // at the end. ENOENT: it was dropped meanwhile. Nothing that is found to be wrong is an error.
+  Result<bool> VerifyStep(VolumeId volume, std::string* from, size_t max_nodes, VerifyState* state,
+                          const VerifyVisitor& visit);
+  // After all volumes: false if counts could not be compared, because the store was in use.
+  Result<bool> VerifyCounts(VerifyState* state,
+                            const std::function<void(const std::string&)>& finding);
 
  private:
   std::unique_ptr<StoreImpl> impl_;

@@ -8,14 +8,17 @@
 
 #include "base/log.h"
 #include "fs/filesystem.h"
+#include "fs/scrub.h"
+#include "fs/sealer.h"
+#include "fs/seals.h"
 
 namespace px::fs {
 namespace {
 
-constexpr int kWriteBackTicks = 20;   // sizes of files open for writing go into the tree that often
-constexpr int kSyncTicks = 10;        // a power cut takes what is younger, at most
-constexpr size_t kReclaimNodes = 16;  // a transaction of the background holds everybody else off
-constexpr size_t kFreedBatch = 256;
+constexpr int kWriteBackTicks = 20;  // sizes of files open for writing go into the tree that often
+constexpr int kSyncTicks = 10;       // a power cut takes what is younger, at most
+constexpr size_t kReclaimNodes = 4;  // a transaction of the background holds everybody else off
+constexpr size_t kFreedBatch = 64;
 
 }  // namespace
 
@@ -24,13 +27,16 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       store_(std::move(parts.store)),
       objects_(std::move(parts.objects)),
       slots_(std::move(parts.slots)),
+      seals_(std::make_unique<Seals>(std::move(parts.seals))),
       live_(std::move(parts.live)),
       checkpoint_(std::move(parts.checkpoint)),
       out_of_space_(std::move(parts.out_of_space)),
+      stay_open_(std::move(parts.stay_open)),
       options_(options),
       kernel_(kernel),
       clock_(clock),
-      passthrough_(options.passthrough) {}
+      passthrough_(options.passthrough),
+      scrub_(std::make_unique<Scrub>(this)) {}
 
 Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOptions options,
                                                      KernelSide* kernel, Clock* clock) {
@@ -38,6 +44,8 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
   const std::vector<LiveTable::Cell> live_cells = std::move(parts.live_cells);
   const bool take_over = parts.take_over;
   const std::function<Status()> settle_power_cut = std::move(parts.settle_power_cut);
+  const std::function<void()> settle_kill = std::move(parts.settle_kill);
+  const bool closed_in_order = parts.closed_in_order;
   std::unique_ptr<Filesystem> fs(new Filesystem(std::move(parts), options, kernel, clock));
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return FailErrno("ask for limits");
@@ -46,8 +54,9 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
     PX_TRY(fs->TakeOver(live_cells, left_over));
     if (!options.read_only) PX_TRY(fs->RemoveOrphans());
   } else {
-    PX_TRY(fs->Recover(left_over));
+    PX_TRY(fs->Recover(left_over, closed_in_order));
   }
+  if (settle_kill && !options.read_only) settle_kill();
   if (settle_power_cut && !options.read_only) {
     PX_TRY(fs->RecoverAllSizes());
     PX_TRY(settle_power_cut());
@@ -57,6 +66,9 @@ Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOpti
     if (const Status filled = fs->objects_->Fill(next, options.pool_objects); !filled) {
       LogWarn("filling the pool of objects: {}", filled.error().ToString());  // a full disk
     }
+  }
+  if (options.seal && !options.read_only && fs->seals_->enabled()) {
+    fs->sealer_ = std::make_unique<Sealer>(fs.get(), options.seal_after);
   }
   fs->background_ = std::thread([raw = fs.get()] { raw->BackgroundLoop(); });
   fs->settler_ = std::thread([raw = fs.get()] { raw->SettleLoop(); });
@@ -76,8 +88,10 @@ Filesystem::~Filesystem() {
   }
   if (background_.joinable()) background_.join();
   if (settler_.joinable()) settler_.join();
+  sealer_.reset();  // the threads above may give it work
   if (options_.read_only || store_ == nullptr) return;
   if (handing_over_) {
+    stay_open_();
     if (const Status written = WriteBackAll(); !written) {
       LogWarn("write-back: {}", written.error().ToString());
     }
@@ -99,12 +113,22 @@ Filesystem::~Filesystem() {
     if (goes_on) open->slot.reset();
     if (!open->gone) Close(*open);
   }
+  if (orphans_left_) {
+    // The next mount will not look for them.
+    if (const Status removed = RemoveOrphans(); !removed) {
+      LogError("unlinked files are left: {}", removed.error().ToString());
+    }
+  }
   if (const Status synced = store_->Sync(); !synced) {
     LogError("syncing the store: {}", synced.error().ToString());
+  } else if (seals_->enabled()) {
+    if (const Status closed = seals_->table()->CloseInOrder(); !closed) {
+      LogWarn("closing seals.db: {}", closed.error().ToString());
+    }
   }
 }
 
-Status Filesystem::Recover(const std::vector<OpenSlots::Entry>& left_over) {
+Status Filesystem::Recover(const std::vector<OpenSlots::Entry>& left_over, bool closed_in_order) {
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     const NodeKey root{cow::kRootVolume, cow::kRootIno};
     const auto item = LoadInode(txn, root);
@@ -129,7 +153,8 @@ Status Filesystem::Recover(const std::vector<OpenSlots::Entry>& left_over) {
   slots_->ForgetLeftOver();
   objects_->DropKeptExcept({});
   PX_TRY(store_->ForgetMarks());
-  return RemoveOrphans();
+  // A mount must not take longer the more volumes there are.
+  return closed_in_order ? Status{} : RemoveOrphans();
 }
 
 Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
@@ -207,33 +232,42 @@ Status Filesystem::RecoverAllSizes() {
   return {};
 }
 
+Result<std::vector<NodeKey>> Filesystem::OrphansOf(cow::Reader& reader, cow::VolumeId volume) {
+  std::vector<NodeKey> orphans;
+  PX_TRY(reader.Scan(volume, cow::ItemKey(cow::Ino{0}, cow::ItemType::kOrphan),
+                     cow::ItemKeyEnd(cow::Ino{0}, cow::ItemType::kOrphan),
+                     [&](std::string_view key, std::string_view) {
+                       if (key.size() == 17) {
+                         orphans.push_back(
+                             {volume, cow::Ino{cow::LoadBigEndian64(key.data() + 9)}});
+                       }
+                       return true;
+                     }));
+  return orphans;
+}
+
+Status Filesystem::EraseOrphan(cow::Txn& txn, NodeKey node) {
+  PX_TRY(txn.Erase(node.volume, cow::OrphanKey(node.ino)));
+  const auto item = LoadInode(txn, node);
+  if (!item) return item.error().code() == ENOENT ? Status{} : Status(Forward(item.error()));
+  return item->nlink == 0 ? EraseInode(txn, node, *item) : Status{};
+}
+
 Status Filesystem::RemoveOrphans() {
   std::vector<NodeKey> orphans;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
-    Status scanned;
-    PX_TRY(reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
-      const std::string from = cow::ItemKey(cow::Ino{0}, cow::ItemType::kOrphan);
-      const std::string to = cow::ItemKeyEnd(cow::Ino{0}, cow::ItemType::kOrphan);
-      const Status one =
-          reader.Scan(volume.id, from, to, [&](std::string_view key, std::string_view) {
-            if (key.size() == 17)
-              orphans.push_back({volume.id, cow::Ino{cow::LoadBigEndian64(key.data() + 9)}});
-            return true;
-          });
+    return reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
+      const auto of_one = OrphansOf(reader, volume.id);
       // A damaged volume must not keep the others from being mounted.
-      if (!one) LogError("volume {}: {}", volume.id.value, one.error().ToString());
+      if (!of_one) LogError("volume {}: {}", volume.id.value, of_one.error().ToString());
+      if (of_one) orphans.insert(orphans.end(), of_one->begin(), of_one->end());
       return true;
-    }));
-    return scanned;
+    });
   }));
   for (const NodeKey node : orphans) {
     if (table_.Find(node) != nullptr) continue;
-    const Status removed = store_->Update([&](cow::Txn& txn) -> Status {
-      PX_TRY(txn.Erase(node.volume, cow::OrphanKey(node.ino)));
-      const auto item = LoadInode(txn, node);
-      if (!item) return item.error().code() == ENOENT ? Status{} : Status(Forward(item.error()));
-      return item->nlink == 0 ? EraseInode(txn, node, *item) : Status{};
-    });
+    const Status removed =
+        store_->Update([&](cow::Txn& txn) -> Status { return EraseOrphan(txn, node); });
     if (!removed) LogError("orphan {:x}: {}", node.ToFuse(), removed.error().ToString());
   }
   return {};
@@ -303,6 +337,7 @@ Status Filesystem::ReclaimStep(bool* done) {
   PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
   PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch));
   for (const cow::ObjectId object : freed) PX_TRY(objects_->Remove(object));
+  seals_->Removed(freed);
   if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
   *done = rows == 0 && freed.empty();
   return {};

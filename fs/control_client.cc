@@ -72,21 +72,37 @@ Result<px_ioc_token> TokenOf(const std::string& path) {
   return token;
 }
 
+void SplitLines(const px_ioc_text& text, const std::function<void(const std::string&)>& line) {
+  std::string_view rest(text.text, std::min<size_t>(text.length, PX_TEXT_MAX));
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    line(std::string(rest.substr(0, end)));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+}
+
+bool HasMore(const px_ioc_text& text) {
+  return std::any_of(std::begin(text.cursor), std::end(text.cursor),
+                     [](__u8 byte) { return byte != 0; });
+}
+
 Status Lines(int fd, unsigned long command, px_ioc_text* text, const std::string& path,
              const std::function<void(const std::string&)>& line) {
   bool more = true;
   while (more) {
     PX_TRY(Call(fd, command, text, path));
-    std::string_view rest(text->text, std::min<size_t>(text->length, PX_TEXT_MAX));
-    while (!rest.empty()) {
-      const size_t end = std::min(rest.find('\n'), rest.size());
-      line(std::string(rest.substr(0, end)));
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-    more = std::any_of(std::begin(text->cursor), std::end(text->cursor),
-                       [](__u8 byte) { return byte != 0; });
+    SplitLines(*text, line);
+    more = HasMore(*text);
   }
   return {};
+}
+
+Result<std::string> OneAnswer(unsigned long command, const std::string& path) {
+  PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
+  const auto text = std::make_unique<px_ioc_text>();
+  *text = {};
+  PX_TRY(Call(fd.get(), command, text.get(), path));
+  return std::string(text->text, std::min<size_t>(text->length, PX_TEXT_MAX));
 }
 
 // A listing of a directory.
@@ -205,11 +221,23 @@ Status ControlRestore(const std::string& file, uint64_t version) {
 }
 
 Result<std::string> ControlStatus(const std::string& path) {
-  PX_ASSIGN(const UniqueFd fd, OpenDirectory(path));
-  const auto text = std::make_unique<px_ioc_text>();
-  *text = {};
-  PX_TRY(Call(fd.get(), PX_IOC_STATUS, text.get(), path));
-  return std::string(text->text, std::min<size_t>(text->length, PX_TEXT_MAX));
+  return OneAnswer(PX_IOC_STATUS, path);
 }
+
+Result<bool> ControlScrub(int mount, uint64_t budget, px_ioc_text* text, const std::string& path,
+                          const std::function<void(const std::string&)>& line) {
+  std::memset(text->text, 0, sizeof text->text);
+  const std::string digits = std::to_string(budget);
+  digits.copy(text->text, sizeof text->text - 1);
+  PX_TRY(Call(mount, PX_IOC_SCRUB, text, path));
+  SplitLines(*text, line);
+  return HasMore(*text);
+}
+
+Result<std::string> ControlScrubStatus(const std::string& path) {
+  return OneAnswer(PX_IOC_SCRUB_STATUS, path);
+}
+
+Status ControlAccept(const std::string& file) { return CallLocated(PX_IOC_ACCEPT, file); }
 
 }  // namespace px::fs

@@ -30,6 +30,12 @@ Status ControlChanges(const std::string& a, const std::string& b,
 Status ControlList(const std::string& path, const std::function<void(const std::string&)>& line);
 Status ControlVersions(const std::string& file,
                        const std::function<void(const std::string&)>& line);
+// One step of a pass: the lines it gives; true while there is more. `text` is the call's argument,
+// zero to begin with.
+Result<bool> ControlScrub(int mount, uint64_t budget, px_ioc_text* text, const std::string& path,
+                          const std::function<void(const std::string&)>& line);
+Result<std::string> ControlScrubStatus(const std::string& path);
+Status ControlAccept(const std::string& file);
 Status ControlRestore(const std::string& file, uint64_t version);
 Result<std::string> ControlStatus(const std::string& path);
 

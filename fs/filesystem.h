@@ -40,7 +40,17 @@
 #include "fs/volume_attributes.h"
 #include "uapi/px_ioctl.h"
 
+namespace px::catalog {
+class SealTable;
+}
+
 namespace px::fs {
+
+class ObjectCheck;
+class Scrub;
+class Sealer;
+class Seals;
+struct CheckTarget;
 
 // Who asks.
 struct Caller {
@@ -96,6 +106,8 @@ struct FilesystemOptions {
   size_t parked_inodes = 4096;          // at most; fewer where few descriptors may be open
   std::chrono::milliseconds tick{500};  // of the background thread
   std::chrono::seconds trash_age{7 * 24 * 3600};
+  bool seal = true;                              // what was written, once it is quiet
+  std::chrono::milliseconds seal_after{10'000};  // that long closed
 };
 
 struct Usage {
@@ -112,6 +124,7 @@ class Filesystem {
     std::unique_ptr<cow::Store> store;  // over pages
     std::unique_ptr<ObjectStore> objects;
     std::unique_ptr<OpenSlots> slots;
+    std::shared_ptr<catalog::SealTable> seals;  // null: none could be had
     std::vector<OpenSlots::Entry> left_over;
     // Where what must outlive this daemon goes; none: nothing need.
     std::unique_ptr<LiveTable> live;
@@ -122,6 +135,12 @@ class Filesystem {
     // The tree's own files could not grow: what makes it larger is refused, so that what makes it
     // smaller has room.
     std::function<bool()> out_of_space = [] { return false; };
+    // The last user ended what was open: no volume has to be searched for unlinked open files.
+    bool closed_in_order = false;
+    // Set if the last user was killed: called once what it left was dealt with.
+    std::function<void()> settle_kill;
+    // Called by one that hands the mount over: what is open stays so.
+    std::function<void()> stay_open = [] {};
     // Set if the machine went down since the last use: called once files' sizes were checked.
     std::function<Status()> settle_power_cut;
   };
@@ -168,7 +187,8 @@ class Filesystem {
   Result<Created> Create(NodeKey parent, std::string_view name, mode_t mode, int flags,
                          const Caller& caller);
   Result<Created> TmpFile(NodeKey parent, mode_t mode, int flags, const Caller& caller);
-  void Release(NodeKey node, int flags, uint64_t handle);
+  // `handle` is that of Opened; nothing looks at it where no daemon will take over.
+  void Release(NodeKey node, int flags, uint64_t handle = 0);
   // A descriptor is being closed; `killed` if by a process that a signal is ending.
   void Flush(NodeKey node, bool killed);
   Result<size_t> Read(NodeKey node, std::span<char> buffer, off_t offset);
@@ -214,6 +234,16 @@ class Filesystem {
                         const Caller& caller);
   // Extra facts of the session go in as they are.
   std::string StatusJson(const std::vector<std::pair<std::string, std::string>>& more);
+  // Scrub (scrub.cc, damaged.cc). By root, or who mounted; see scrub.h.
+  Status ScrubStep(px_ioc_text* text, const Caller& caller);
+  std::string ScrubStatusJson();
+  // The file's bytes are taken as they are: it can be opened again. By its owner or root. EBUSY it
+  // is open for writing.
+  Status AcceptDamaged(NodeKey dir, const std::string& name, const Caller& caller);
+
+  // For reports (damaged.cc). From the mount's root; empty for the root volume.
+  static Result<std::string> VolumePath(cow::Reader& reader, cow::VolumeId volume);
+  static Result<std::vector<std::string>> FullPathsOf(cow::Reader& reader, NodeKey node);
 
   // The kernel does not offer it: every file is served in cached mode.
   void DisablePassthrough() { passthrough_ = false; }
@@ -278,8 +308,23 @@ class Filesystem {
     std::vector<SparseFile::Run> runs;
   };
 
+  friend class ObjectCheck;
+  friend class Scrub;
+  friend class Sealer;
   Filesystem(Parts parts, FilesystemOptions options, KernelSide* kernel, Clock* clock);
 
+  // damaged.cc
+  // EIO if a content that is known to be damaged is all that could be opened.
+  Status RefuseDamaged(NodeKey node);
+  // ENOENT of a file that there is becomes EIO: its object is missing.
+  Status NotMissing(NodeKey node, Status status);
+  // EIO if the object of a file that is not open for writing is shorter than the file.
+  Status CheckSizeOf(NodeKey node, const cow::InodeItem& item, int fd) const;
+  // Whether somebody may be writing to the object now; who begins to says so (Seals::Writing).
+  bool MayBeWritten(const CheckTarget& target);
+  bool NamesObject(const CheckTarget& target);
+  // No parked inode keeps it open.
+  void CloseParked(cow::ObjectId object);
   // inode.cc
   Result<std::shared_ptr<VolumeState>> StateOf(cow::VolumeId volume);
   // ENOSPC if the tree may not grow.
@@ -297,9 +342,11 @@ class Filesystem {
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
   // As the tree has them.
   static struct stat Attr(NodeKey node, const cow::InodeItem& item);
-  // As they are: of a file that is open for writing its object knows size and times.
-  Result<struct stat> LiveAttr(NodeKey node, const cow::InodeItem& item) const;
-  static Status MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr);
+  // As they are: of a file that is open for writing its object knows size and times. For the
+  // kernel, unless `tells` is false.
+  Result<struct stat> LiveAttr(NodeKey node, const cow::InodeItem& item, bool tells = true) const;
+  static Status MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
+                          struct stat* attr);
   Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
   // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed
   // says which.
@@ -333,13 +380,14 @@ class Filesystem {
   class LiveStart {
    public:
     LiveStart() = default;
-    LiveStart(OpenSlots* slots, uint32_t slot, int64_t base_mtime_ns)
-        : slots_(slots), slot_(slot), base_mtime_ns_(base_mtime_ns) {}
+    LiveStart(OpenSlots* slots, uint32_t slot, int64_t base_mtime_ns, int64_t size)
+        : slots_(slots), slot_(slot), base_mtime_ns_(base_mtime_ns), size_(size) {}
     LiveStart(LiveStart&& other) noexcept { *this = std::move(other); }
     LiveStart& operator=(LiveStart&& other) noexcept {
       std::swap(slots_, other.slots_);
       std::swap(slot_, other.slot_);
       std::swap(base_mtime_ns_, other.base_mtime_ns_);
+      std::swap(size_, other.size_);
       return *this;
     }
     ~LiveStart() {
@@ -350,11 +398,13 @@ class Filesystem {
       return slot_;
     }
     int64_t base_mtime_ns() const { return base_mtime_ns_; }
+    int64_t size() const { return size_; }
 
    private:
     OpenSlots* slots_ = nullptr;  // null: nothing is held
     uint32_t slot_ = 0;
     int64_t base_mtime_ns_ = 0;
+    int64_t size_ = 0;  // of the object
   };
   Result<Opened> OpenNew(NodeKey node, LiveStart start, UniqueFd fd, cow::ObjectId object,
                          int flags);
@@ -393,6 +443,10 @@ class Filesystem {
   Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
       PX_REQUIRES(open.mutex);
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
+  // What its object is now; nothing where it cannot be told.
+  static OpenInode::Flushed StateOfObject(const OpenInode& open) PX_REQUIRES_SHARED(open.io);
+  // The object's data and size, on disk; *flushed is what they were before.
+  Status FlushObject(OpenInode& open, bool data_only, OpenInode::Flushed* flushed);
   void EndOpen(NodeKey node, int flags, uint64_t handle);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
   void MoveSharers(const OpenInode& keeper, cow::ObjectId object);
@@ -529,10 +583,13 @@ class Filesystem {
   void BackgroundLoop();
   Status BackgroundStep();
   Status WriteBackAll();
-  Status Recover(const std::vector<OpenSlots::Entry>& left_over);
+  Status Recover(const std::vector<OpenSlots::Entry>& left_over, bool closed_in_order);
   Status RecoverSize(const OpenSlots::Entry& entry);
   Status RecoverAllSizes();
-  Status RemoveOrphans();  // but those in the table
+  static Result<std::vector<NodeKey>> OrphansOf(cow::Reader& reader, cow::VolumeId volume);
+  static Status EraseOrphan(cow::Txn& txn, NodeKey node);
+  // In all volumes: those that a crash left, but those in the table.
+  Status RemoveOrphans();
   void WakeBackground();
   void WakePool();  // the pool lost one: wake the background thread if it runs low
 
@@ -542,15 +599,18 @@ class Filesystem {
   std::unique_ptr<cow::Store> store_;
   std::unique_ptr<ObjectStore> objects_;
   std::unique_ptr<OpenSlots> slots_;
+  const std::unique_ptr<Seals> seals_;
   std::unique_ptr<LiveTable> live_;  // none: nothing outlives this daemon
   bool handing_over_ = false;
   std::function<Status()> checkpoint_;
   std::function<bool()> out_of_space_;
+  std::function<void()> stay_open_;
   const FilesystemOptions options_;
   KernelSide* const kernel_;
   Clock* const clock_;
 
   OpenTable table_;
+  std::atomic<bool> orphans_left_ = false;  // one could not be removed at its last release
   // Of the daemons before this one, by request; unchanged once the mount was taken over.
   std::unordered_map<uint64_t, uint64_t> done_before_;
   std::unordered_map<uint64_t, TakenHandle> opened_before_;
@@ -589,6 +649,9 @@ class Filesystem {
   bool settle_stopping_ PX_GUARDED_BY(settle_mutex_) = false;
   std::deque<Replaced> settle_ PX_GUARDED_BY(settle_mutex_);
   std::thread settler_;
+
+  std::unique_ptr<Scrub> scrub_;
+  std::unique_ptr<Sealer> sealer_;  // null: nothing is sealed by itself
 };
 
 }  // namespace px::fs

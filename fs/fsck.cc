@@ -1,163 +1,191 @@
 #include "fs/fsck.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
-#include "fs/node.h"
+#include "fs/fsck_volume.h"
+#include "fs/object_digest.h"
+#include "fs/seals.h"
 #include "fs/store_dir.h"
 
 namespace px::fs {
 namespace {
 
-// What one pass over a volume finds out about an inode.
-struct Seen {
-  uint32_t links = 0;    // dentries that name it
-  uint64_t entries = 0;  // dentries in it
-  uint32_t subdirs = 0;
-  bool has_item = false;
-  bool is_orphan = false;
-  cow::InodeItem item;
-};
+constexpr uint64_t kPiece = uint64_t{64} << 20;
 
-class VolumeCheck {
+class StoreCheck {
  public:
-  VolumeCheck(cow::VolumeId volume, const std::function<void(const std::string&)>& line)
-      : volume_(volume), line_(line) {}
+  StoreCheck(Filesystem::Parts* parts, const FsckRequest& request,
+             const std::function<void(const std::string&)>& line)
+      : parts_(*parts), request_(request), log_(line), line_(line) {}
 
-  Status Run(cow::Reader& reader) {
-    Status broken;
-    PX_TRY(reader.Scan(volume_, {}, {}, [&](std::string_view key, std::string_view value) {
-      Visit(key, value);
-      return true;
-    }));
-    for (const auto& [ino, seen] : inodes_) Judge(ino, seen);
-    return broken;
+  Result<FsckReport> Run() {
+    PX_TRY(CheckTree());
+    PX_TRY(CheckFiles());
+    PX_TRY(CheckVolumes());
+    PX_TRY(CheckObjects());
+    report_.findings = log_.findings();
+    report_.repaired = log_.repaired();
+    return report_;
   }
-  uint64_t findings() const { return findings_; }
-  uint64_t inodes() const { return inodes_.size(); }
 
  private:
-  template <typename... Args>
-  void Find(fmt::format_string<Args...> format, Args&&... args) {
-    ++findings_;
-    line_(fmt::format("volume {}: ", volume_.value) +
-          fmt::format(format, std::forward<Args>(args)...));
+  Status CheckTree() {
+    PX_ASSIGN(const uint64_t findings, parts_.store->Check(
+                                           request_.repair, line_,
+                                           [&](cow::ObjectId object, bool waits) {
+                                             (waits ? waiting_ : named_).insert(object.value);
+                                           },
+                                           &all_read_));
+    log_.Found(findings);
+    // A node that cannot be read stays a finding.
+    if (request_.repair && all_read_) log_.Repaired(findings);
+    return {};
   }
 
-  void Visit(std::string_view key, std::string_view value) {
-    const auto parsed = cow::ParseKey(key);
-    if (!parsed) return Find("a key of a wrong size");
-    if (parsed->type == cow::ItemType::kOrphan) {
-      if (parsed->rest.size() == 8)
-        inodes_[cow::LoadBigEndian64(parsed->rest.data())].is_orphan = true;
-    } else if (parsed->type == cow::ItemType::kInode) {
-      const auto item = cow::FromBytes<cow::InodeItem>(value);
-      if (!item) return Find("inode {}: an item of a wrong size", parsed->ino.value);
-      inodes_[parsed->ino.value].item = *item;
-      inodes_[parsed->ino.value].has_item = true;
-    } else if (parsed->type == cow::ItemType::kDentry) {
-      VisitDentry(*parsed, value);
+  Status CheckFiles() {
+    PX_ASSIGN(const cow::ObjectId next, parts_.store->PeekNextObject());
+    std::vector<cow::ObjectId> lost;
+    PX_TRY(parts_.objects->Scan([&](cow::ObjectId object) {
+      ++report_.objects;
+      present_.insert(object.value);
+      // From `next` on are the pool's files, which nothing names yet.
+      const bool wanted = named_.contains(object.value) || waiting_.contains(object.value);
+      if (!wanted && object < next) lost.push_back(object);
+    }));
+    // What cannot be read may name it.
+    const bool remove = request_.repair && all_read_;
+    for (const cow::ObjectId object : lost) {
+      log_.Find(fmt::format("object {:x}: no file or volume names it{}", object.value,
+                            remove ? ": removed" : ""),
+                remove);
+      if (remove) PX_TRY(parts_.objects->Remove(object));
     }
+    return {};
   }
 
-  void VisitDentry(const cow::ParsedKey& key, std::string_view value) {
-    const auto dentry = cow::FromBytes<cow::DentryItem>(value);
-    if (!dentry || key.rest.size() < 9) return Find("directory {}: a broken entry", key.ino.value);
-    // The index of snapshots is no directory of the volume.
-    if (volume_ == cow::kRootVolume && key.ino >= SnapshotIndexDir(cow::VolumeId{0})) return;
-    Seen& dir = inodes_[key.ino.value];
-    ++dir.entries;
-    if (dentry->type == DT_DIR) ++dir.subdirs;
-    if (dentry->volume == 0) ++inodes_[dentry->ino].links;
-    const std::string_view name = cow::DentryName(key.rest);
-    if (cow::HashName(name) != cow::DentryHash(key.rest)) {
-      Find("directory {}: entry '{}' stands under a wrong hash", key.ino.value, name);
+  Status CheckVolumes() {
+    std::vector<cow::VolumeId> volumes;
+    PX_TRY(parts_.store->View([&](cow::Reader& reader) -> Status {
+      return reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
+        volumes.push_back(volume.id);
+        return true;
+      });
+    }));
+    // After a kill or a power cut a mount puts sizes right by itself.
+    const bool in_order = parts_.left_over.empty() && !parts_.settle_power_cut;
+    const ObjectStore* sizes = request_.data && in_order ? parts_.objects.get() : nullptr;
+    for (const cow::VolumeId volume : volumes) {
+      VolumeCheck check(parts_.store.get(), volume, sizes, request_.repair, &log_);
+      PX_TRY(check.Run());
+      report_.inodes += check.inodes();
+      ++report_.volumes;
     }
+    return {};
   }
 
-  void Judge(uint64_t ino, const Seen& seen) {
-    if (!seen.has_item) return Find("inode {} is named but does not exist", ino);
-    const bool root = ino == cow::kRootIno.value;
-    if (S_ISDIR(seen.item.mode)) {
-      if (seen.item.entries != seen.entries) {
-        Find("directory {}: counts {} entries, has {}", ino, seen.item.entries, seen.entries);
+  Status CheckObjects() {
+    std::unordered_map<uint64_t, std::string> wrong;
+    for (const uint64_t object : named_) {
+      if (!present_.contains(object)) {
+        wrong[object] = "is named but its file is missing";
+      } else if (request_.data && parts_.seals != nullptr) {
+        PX_ASSIGN(const std::string what, Verify(cow::ObjectId{object}));
+        if (!what.empty()) wrong[object] = what;
       }
-      if (seen.item.nlink != 2 + seen.subdirs) {
-        Find("directory {}: link count {}, should be {}", ino, seen.item.nlink, 2 + seen.subdirs);
+    }
+    if (wrong.empty()) return {};
+    const auto names = NamesOf(wrong);
+    for (const auto& [object, what] : wrong) {
+      const auto named = names.find(object);
+      const std::string text = fmt::format("object {:x} {}{}", object, what,
+                                           named == names.end() ? "" : ": " + named->second);
+      // That is no more than what a power cut may do.
+      if (what.starts_with("may be")) {
+        log_.Note(text);
+      } else {
+        log_.Find(text);
       }
-      if (!root && seen.links != 1) Find("directory {}: {} names", ino, seen.links);
-      return;
     }
-    if (seen.item.nlink != seen.links) {
-      Find("inode {}: link count {}, has {} names", ino, seen.item.nlink, seen.links);
-    }
-    if (seen.links == 0 && !seen.is_orphan) Find("inode {} has no name", ino);
+    return {};
   }
 
-  const cow::VolumeId volume_;
+  // What is wrong with it; empty: nothing is known to be.
+  Result<std::string> Verify(cow::ObjectId object) {
+    PX_ASSIGN(const std::optional<Seal> seal, parts_.seals->Find(object));
+    if (!seal) return std::string();
+    PX_ASSIGN(const auto digest,
+              ObjectDigest::Open(*parts_.objects, object, ObjectDigest::From::kDisk));
+    for (bool done = false; !done;) {
+      const auto step = digest->Step(kPiece);
+      if (!step && step.error().code() == EIO) {
+        return fmt::format("cannot be read: {}", step.error().ToString());
+      }
+      PX_TRY(step);
+      done = *step;
+    }
+    const Comparison found = Compare(*seal, digest->file(), digest->Finish());
+    if (found == Comparison::kSame) report_.bytes += digest->bytes();
+    if (found == Comparison::kDamaged) return std::string("is damaged");
+    if (found == Comparison::kChanged) {
+      return std::string("is damaged, or was changed in the store's directory");
+    }
+    if (found != Comparison::kDoubtful) return std::string();
+    if (seal->state == Seal::State::kDamaged) return std::string("is damaged");
+    return std::string("may be damaged, or was being written when the machine went down");
+  }
+
+  // Who names those objects, in one text each.
+  std::unordered_map<uint64_t, std::string> NamesOf(
+      const std::unordered_map<uint64_t, std::string>& objects) {
+    std::unordered_map<uint64_t, std::string> names;
+    const Status named = parts_.store->View([&](cow::Reader& reader) -> Status {
+      std::vector<std::pair<uint64_t, NodeKey>> users;
+      PX_TRY(reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
+        const auto visit = [&](std::string_view key, std::string_view value) {
+          cow::ForEachObject(key, value, [&](cow::ObjectId object) {
+            if (!objects.contains(object.value)) return;
+            users.emplace_back(object.value,
+                               NodeKey{volume.id, cow::Ino{cow::LoadBigEndian64(key.data())}});
+          });
+          return true;
+        };
+        // A volume that cannot be read is a finding already.
+        (void)reader.Scan(volume.id, {}, {}, visit).has_value();
+        return true;
+      }));
+      for (const auto& [object, node] : users) {
+        const auto paths = Filesystem::FullPathsOf(reader, node);
+        if (!paths) continue;
+        std::string& text = names[object];
+        for (const std::string& path : *paths) text += (text.empty() ? "" : ", ") + path;
+      }
+      return {};
+    });
+    if (!named) log_.Note("naming objects: " + named.error().ToString());
+    return names;
+  }
+
+  Filesystem::Parts& parts_;
+  const FsckRequest request_;
+  FsckLog log_;
   const std::function<void(const std::string&)>& line_;
-  std::unordered_map<uint64_t, Seen> inodes_;
-  uint64_t findings_ = 0;
+  FsckReport report_;
+  bool all_read_ = false;
+  std::unordered_set<uint64_t> named_, waiting_, present_;
 };
 
 }  // namespace
 
-Result<FsckReport> Fsck(const std::string& store, bool repair,
+Result<FsckReport> Fsck(const std::string& store, const FsckRequest& request,
                         const std::function<void(const std::string&)>& line) {
   PX_ASSIGN(const StoreDir dir, StoreDir::Open(store, /*create=*/false));
-  PX_ASSIGN(const Filesystem::Parts parts, dir.OpenParts());
-  FsckReport report;
-  std::unordered_set<uint64_t> named, waiting;
-  PX_ASSIGN(report.findings,
-            parts.store->Check(repair, line, [&](cow::ObjectId object, bool waits) {
-              (waits ? waiting : named).insert(object.value);
-            }));
-  if (repair) report.repaired = report.findings;
-  PX_ASSIGN(const cow::ObjectId next, parts.store->PeekNextObject());
-  std::vector<cow::ObjectId> lost;
-  std::unordered_set<uint64_t> present;
-  PX_TRY(parts.objects->Scan([&](cow::ObjectId object) {
-    ++report.objects;
-    present.insert(object.value);
-    // From `next` on are the pool's files, which nothing names yet.
-    const bool wanted = named.contains(object.value) || waiting.contains(object.value);
-    if (!wanted && object < next) lost.push_back(object);
-  }));
-  for (const cow::ObjectId object : lost) {
-    ++report.findings;
-    line(fmt::format("object {:x}: no file or volume names it{}", object.value,
-                     repair ? ": removed" : ""));
-    if (!repair) continue;
-    PX_TRY(parts.objects->Remove(object));
-    ++report.repaired;
-  }
-  PX_TRY(parts.store->View([&](cow::Reader& reader) -> Status {
-    std::vector<cow::VolumeId> volumes;
-    PX_TRY(reader.ScanVolumes(cow::kRootVolume, [&](const cow::Volume& volume) {
-      volumes.push_back(volume.id);
-      return true;
-    }));
-    for (const cow::VolumeId volume : volumes) {
-      VolumeCheck check(volume, line);
-      if (const Status ran = check.Run(reader); !ran) {
-        ++report.findings;
-        line(fmt::format("volume {}: {}", volume.value, ran.error().ToString()));
-      }
-      report.findings += check.findings();
-      report.inodes += check.inodes();
-      ++report.volumes;
-    }
-    return {};
-  }));
-  for (const uint64_t object : named) {
-    if (present.contains(object)) continue;
-    ++report.findings;
-    line(fmt::format("object {:x} is named but its file is missing", object));
-  }
+  PX_ASSIGN(Filesystem::Parts parts, dir.OpenParts());
+  Result<FsckReport> report = StoreCheck(&parts, request, line).Run();
+  if (parts.seals != nullptr && parts.seals->was_in_order()) PX_TRY(parts.seals->CloseInOrder());
   return report;
 }
 

@@ -64,6 +64,9 @@ Status ServeNamed(fuse_req_t req, FuseSession& session, NodeKey node, unsigned c
       case PX_IOC_SNAPSHOT:
         PX_TRY(fs.Snapshot(node, name, caller));
         break;
+      case PX_IOC_ACCEPT:
+        PX_TRY(fs.AcceptDamaged(node, name, caller));
+        break;
       default:
         PX_TRY(fs.DropSnapshot(node, name, caller));
     }
@@ -86,8 +89,10 @@ Status ServeText(fuse_req_t req, FuseSession& session, NodeKey node, unsigned co
     if (command == PX_IOC_VERSIONS) PX_TRY(fs.ListVersions(node, text.get(), caller));
     if (command == PX_IOC_TRASH_LIST) PX_TRY(fs.ListTrash(text.get(), caller));
     if (command == PX_IOC_LIST) PX_TRY(fs.ListVolumes(node, text.get(), caller));
-    if (command == PX_IOC_STATUS) {
-      const std::string json = session.StatusJson();
+    if (command == PX_IOC_SCRUB) PX_TRY(fs.ScrubStep(text.get(), caller));
+    if (command == PX_IOC_STATUS || command == PX_IOC_SCRUB_STATUS) {
+      const std::string json =
+          command == PX_IOC_STATUS ? session.StatusJson() : fs.ScrubStatusJson();
       std::memset(text->cursor, 0, sizeof text->cursor);
       text->length = static_cast<uint32_t>(std::min<size_t>(json.size(), PX_TEXT_MAX));
       std::memcpy(text->text, json.data(), text->length);
@@ -113,7 +118,8 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
     case PX_IOC_DROP:
     case PX_IOC_TRASH:
     case PX_IOC_SNAPSHOT:
-    case PX_IOC_SNAPSHOT_DROP: {
+    case PX_IOC_SNAPSHOT_DROP:
+    case PX_IOC_ACCEPT: {
       PX_ASSIGN(const px_ioc_name named, ArgumentOf<px_ioc_name>(argument));
       PX_ASSIGN(const std::string name, NameOf(named.name));
       return ServeNamed(req, session, node, command, name);
@@ -168,6 +174,8 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
     case PX_IOC_LIST:
     case PX_IOC_VERSIONS:
     case PX_IOC_TRASH_LIST:
+    case PX_IOC_SCRUB:
+    case PX_IOC_SCRUB_STATUS:
       return ServeText(req, session, node, command, argument, out_size);
     default:
       return Fail(ENOTTY);

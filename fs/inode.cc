@@ -116,19 +116,22 @@ struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) {
   return attr;
 }
 
-Result<struct stat> Filesystem::LiveAttr(NodeKey node, const cow::InodeItem& item) const {
+Result<struct stat> Filesystem::LiveAttr(NodeKey node, const cow::InodeItem& item,
+                                         bool tells) const {
   struct stat attr = Attr(node, item);
   if (!S_ISREG(item.mode)) return attr;
-  if (const auto open = table_.Find(node)) PX_TRY(MergeLive(*open, item, &attr));
+  if (const auto open = table_.Find(node)) PX_TRY(MergeLive(*open, item, tells, &attr));
   return attr;
 }
 
-Status Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, struct stat* attr) {
+Status Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
+                             struct stat* attr) {
   const ReaderLock lock(open.io);
   if (!open.live) return {};
   struct stat backing{};
   if (::fstat(open.fd.get(), &backing) != 0) return FailErrno("stat of an open object");
   attr->st_size = backing.st_size;
+  if (tells) open.told_size = backing.st_size;
   // What a sparse file shows is about all there, in one object or the other.
   attr->st_blocks = open.sparse == nullptr ? backing.st_blocks : (backing.st_size + 511) / 512;
   if (ToNanoseconds(backing.st_mtim) == open.base_mtime_ns) return {};

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -66,7 +67,7 @@ class Keeper {
   const KeeperRequest& request_;
   std::vector<char*> argv_;
   sigset_t old_mask_{};
-  UniqueFd signals_, link_, fuse_, lock_, state_;
+  UniqueFd signals_, link_, live_, fuse_, lock_, state_;
   KeeperMessage held_;  // the first request, and how it went so far
   pid_t daemon_ = 0;
   int status_ = 0;  // of the daemon that ended last
@@ -99,8 +100,8 @@ Status Keeper::Spawn() {
   start.take_over = fuse_ ? 1 : 0;
   start.keeper_pid = ::getpid();
   start.tell_ready = request_.ready_fd >= 0 && !ready_told_ ? 1 : 0;
-  const std::array fds{fuse_.get(), lock_.get()};
-  if (!start.Send(link_.get(), fuse_ ? std::span<const int>(fds) : std::span<const int>())) {
+  const std::array fds{live_.get(), fuse_.get(), lock_.get()};
+  if (!start.Send(link_.get(), std::span(fds).first(fuse_ ? 3 : 1))) {
     return FailErrno("write to the daemon");
   }
   ready_ = false;
@@ -225,6 +226,9 @@ bool Keeper::Pause() {
 
 Result<int> Keeper::Run() {
   PX_TRY(TakeSignals());
+  const int live = ::memfd_create("px-live", MFD_CLOEXEC);
+  if (live < 0) return FailErrno("make the live table");
+  live_ = Above(live);
   for (;;) {
     const Status spawned = Spawn();
     if (!spawned && !fuse_) return Forward(spawned.error());

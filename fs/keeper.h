@@ -1,7 +1,7 @@
-// The keeper: a small process that holds /dev/fuse, the store's lock and the first request of a
-// mount, starts the daemon that serves it, and another one when that dies or is to be replaced
-// (docs/design/0003-keeper.md). It touches nothing of the store but the file STORE/keeper, which
-// says how it goes.
+// The keeper: a small process that holds /dev/fuse, the store's lock, the first request and the
+// live table (live_table.h) of a mount, starts the daemon that serves it, and another one when that
+// dies or is to be replaced (docs/design/0003-keeper.md). It touches nothing of the store but the
+// file STORE/keeper, which says how it goes.
 //
 // Signals: SIGTERM, SIGINT, SIGHUP end the daemon and the mount; SIGUSR1 has the daemon replaced.
 #pragma once

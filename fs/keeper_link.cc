@@ -75,9 +75,10 @@ Result<std::unique_ptr<KeeperLink>> KeeperLink::Open(int socket) {
   if (got < 0) return FailErrno("read from the keeper");
   if (got == 0) return Fail(EPIPE, "the keeper is gone");
   if (link.start_.type != KeeperMessage::kStart) return Fail(EPROTO, "the keeper's first message");
-  link.fuse_.Reset(fds[0]);
-  link.lock_.Reset(fds[1]);
-  if (link.take_over() && (!link.fuse_ || !link.lock_)) {
+  link.live_.Reset(fds[0]);
+  link.fuse_.Reset(fds[1]);
+  link.lock_.Reset(fds[2]);
+  if (!link.live_ || (link.take_over() && (!link.fuse_ || !link.lock_))) {
     return Fail(EPROTO, "the keeper has no descriptors");
   }
   return self;

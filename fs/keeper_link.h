@@ -2,7 +2,9 @@
 //
 // Each message is one datagram (SOCK_SEQPACKET), descriptors beside it:
 //
-//   kStart    keeper → daemon, once: how it is to begin; with take_over the descriptors kept
+//   kStart    keeper → daemon, once: how it is to begin; the live table's descriptor, with
+//   take_over
+//             also those of /dev/fuse and the lock
 //   kHold     daemon → keeper, by the first one: the descriptors to keep, and the first request
 //   kReady    daemon → keeper: requests are answered
 //   kRestart  keeper → daemon: end, another one takes over (exit code kHandOverExit)
@@ -54,6 +56,7 @@ class KeeperLink {
   bool take_over() const { return start_.take_over != 0; }
   // What the keeper kept, each once.
   int fuse_fd() const { return fuse_.get(); }
+  UniqueFd TakeLive() { return std::move(live_); }
   UniqueFd TakeFuse() { return std::move(fuse_); }
   UniqueFd TakeLock() { return std::move(lock_); }
   std::string init() const { return {start_.bytes.data(), start_.size}; }
@@ -71,7 +74,7 @@ class KeeperLink {
  private:
   KeeperLink() = default;
 
-  UniqueFd socket_, fuse_, lock_;
+  UniqueFd socket_, live_, fuse_, lock_;
   std::atomic<bool> alive_ = true;
   KeeperMessage start_;
 };

@@ -1,13 +1,12 @@
 #include "fs/live_table.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-
-#include "base/io.h"
-#include "base/log.h"
+#include <atomic>
 
 namespace px::fs {
 
@@ -23,18 +22,17 @@ uint64_t LiveTable::CheckOf(const Stored& cell) {
   return mix | 1;
 }
 
-Result<std::unique_ptr<LiveTable>> LiveTable::Open(const std::string& path, bool keep,
+Result<std::unique_ptr<LiveTable>> LiveTable::Open(UniqueFd memory, bool keep,
                                                    std::vector<Cell>* found) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) return FailErrno("open " + path);
-  if (!keep && ::ftruncate(fd.get(), 0) != 0) return FailErrno("empty " + path);
+  if (!keep && ::ftruncate(memory.get(), 0) != 0) return FailErrno("empty the live table");
   struct stat info{};
-  if (::fstat(fd.get(), &info) != 0) return FailErrno("stat " + path);
-  std::unique_ptr<LiveTable> table(new LiveTable(std::move(fd)));
-  const size_t chunks = static_cast<size_t>(info.st_size) / kChunkBytes;
+  if (::fstat(memory.get(), &info) != 0) return FailErrno("stat the live table");
+  std::unique_ptr<LiveTable> table(new LiveTable(std::move(memory)));
+  const size_t chunk_bytes = kChunkCells * sizeof(Stored);
+  const size_t chunks = static_cast<size_t>(info.st_size) / chunk_bytes;
   const MutexLock lock(table->mutex_);
   do {
-    PX_TRY(table->AddChunk());
+    PX_TRY(table->MapChunk());
   } while (table->chunks_.size() < chunks);
   std::vector<uint32_t> free;
   for (size_t i = table->chunks_.size() * kChunkCells; i > 0; --i) {
@@ -53,73 +51,62 @@ Result<std::unique_ptr<LiveTable>> LiveTable::Open(const std::string& path, bool
   return table;
 }
 
-Status LiveTable::AddChunk() {
+LiveTable::~LiveTable() {
+  const MutexLock lock(mutex_);
+  for (Stored* chunk : chunks_) ::munmap(chunk, kChunkCells * sizeof(Stored));
+}
+
+Status LiveTable::MapChunk() {
+  const size_t bytes = kChunkCells * sizeof(Stored);
   if ((chunks_.size() + 1) * kChunkCells > kMaxCells) return Fail(ENFILE, "the live table is full");
-  const auto bytes = static_cast<off_t>(kChunkBytes);
-  const off_t offset = static_cast<off_t>(chunks_.size()) * bytes;
+  const off_t offset = static_cast<off_t>(chunks_.size() * bytes);
   struct stat info{};
   if (::fstat(fd_.get(), &info) != 0) return FailErrno("stat the live table");
-  std::vector<Stored> chunk(kChunkCells);
-  if (info.st_size < offset + bytes) {
-    const int error = ::posix_fallocate(fd_.get(), offset, bytes);
-    if (error != 0) return Fail(error, "grow the live table");
-  } else if (::pread(fd_.get(), chunk.data(), kChunkBytes, offset) != static_cast<ssize_t>(bytes)) {
-    return FailErrno("read the live table");
+  // Allocated, not only sized: a store for which there is no memory would be a SIGBUS.
+  if (info.st_size < offset + static_cast<off_t>(bytes)) {
+    const int error = ::posix_fallocate(fd_.get(), offset, static_cast<off_t>(bytes));
+    if (error != 0) return Fail(error == ENOSPC ? ENOMEM : error, "grow the live table");
   }
+  void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), offset);
+  if (mapped == MAP_FAILED) return FailErrno("map the live table");
   const auto first = static_cast<uint32_t>(chunks_.size() * kChunkCells);
-  chunks_.push_back(std::move(chunk));
+  chunks_.push_back(static_cast<Stored*>(mapped));
   for (uint32_t i = kChunkCells; i > 0; --i) free_.push_back(first + i - 1);
   return {};
 }
 
-Status LiveTable::Write(uint32_t index) {
-  return WriteAllAt(fd_.get(), std::as_bytes(std::span(At(index), 1)),
-                    uint64_t{index} * sizeof(Stored), "write the live table");
-}
-
 Result<LiveTable::Place> LiveTable::PutBytes(Kind kind, std::span<const std::byte> bytes) {
   const MutexLock lock(mutex_);
-  if (free_.empty()) PX_TRY(AddChunk());
+  if (free_.empty()) PX_TRY(MapChunk());
   const Place place{free_.back(), ++seq_};
+  free_.pop_back();
   Stored* stored = At(place.index);
   stored->kind = static_cast<uint32_t>(kind);
   stored->zero = 0;
   stored->seq = place.seq;
   stored->payload.fill(std::byte{0});
   std::copy(bytes.begin(), bytes.end(), stored->payload.begin());
-  stored->check = CheckOf(*stored);
-  if (const Status written = Write(place.index); !written) {
-    stored->check = 0;
-    return Forward(written.error());
-  }
-  free_.pop_back();
+  std::atomic_ref<uint64_t>(stored->check).store(CheckOf(*stored), std::memory_order_release);
   return place;
-}
-
-void LiveTable::Free(uint32_t index) {
-  At(index)->check = 0;
-  if (const Status written = Write(index); !written) {
-    // A daemon that takes over takes it for open or known, and holds it until the unmount.
-    LogWarn("cell {}: {}", index, written.error().ToString());
-  }
-  free_.push_back(index);
 }
 
 void LiveTable::Clear(uint32_t index) {
   const MutexLock lock(mutex_);
-  Free(index);
+  std::atomic_ref<uint64_t>(At(index)->check).store(0, std::memory_order_release);
+  free_.push_back(index);
 }
 
 bool LiveTable::ClearHandle(uint64_t handle) {
   const MutexLock lock(mutex_);
   const auto index = static_cast<uint32_t>(handle & (kMaxCells - 1));
   if (index / kChunkCells >= chunks_.size()) return false;
-  const Stored* stored = At(index);
+  Stored* stored = At(index);
   if (stored->check == 0 || HandleOf(index, stored->seq) != handle ||
       stored->kind != static_cast<uint32_t>(Kind::kHandle)) {
     return false;
   }
-  Free(index);
+  std::atomic_ref<uint64_t>(stored->check).store(0, std::memory_order_release);
+  free_.push_back(index);
   return true;
 }
 

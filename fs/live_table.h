@@ -1,11 +1,11 @@
-// LiveTable: what must outlive the daemon while the mount lives on, in a file of the store:
-// the inodes that the kernel has open, their handles, clone tokens, removed inodes that the kernel
-// still knows.
+// LiveTable: what must outlive the daemon while the mount lives on, in memory that the keeper holds
+// too (a memfd): the inodes that the kernel has open, their handles, clone tokens, removed inodes
+// that the kernel still knows.
 //
 // A cell is all there or not at all, whenever the process is killed: its check is stored last, and
 // a cell that changes is a new one, published before the old one is freed (of two for the same
-// thing the one with the higher sequence number counts). After the machine went down the file means
-// nothing: it is for a daemon that takes over a mount (docs/design/0003-keeper.md).
+// thing the one with the higher sequence number counts). It is for a daemon that takes over a mount
+// (docs/design/0003-keeper.md); without a keeper there is none.
 //
 // Thread safe.
 #pragma once
@@ -50,18 +50,19 @@ class LiveTable {
   // Names a cell for ever: its place and its sequence number.
   static uint64_t HandleOf(uint32_t index, uint64_t seq) { return (seq << 24) | index; }
 
-  // Opens or makes the file. `found`: what an earlier daemon left, in the order it was put; with
-  // `keep` its cells stay, else the table is empty.
-  static Result<std::unique_ptr<LiveTable>> Open(const std::string& path, bool keep,
+  // `found`: what an earlier daemon left, in the order it was put; with `keep` its cells stay, else
+  // the table is empty.
+  static Result<std::unique_ptr<LiveTable>> Open(UniqueFd memory, bool keep,
                                                  std::vector<Cell>* found);
+  ~LiveTable();
 
   struct Place {
     uint32_t index = 0;
     uint64_t seq = 0;
     uint64_t handle() const { return HandleOf(index, seq); }
   };
-  // T is at most kPayload bytes, trivially copyable, without padding. ENOSPC, EDQUOT, EIO, EROFS:
-  // then it is not there.
+  // T is at most kPayload bytes, trivially copyable, without padding. ENOMEM, ENFILE: it could not
+  // grow.
   template <typename T>
   Result<Place> Put(Kind kind, const T& value);
   void Clear(uint32_t index) PX_EXCLUDES(mutex_);
@@ -79,24 +80,19 @@ class LiveTable {
   };
   static_assert(sizeof(Stored) == 128);
   static constexpr size_t kChunkCells = 4096;
-  static constexpr size_t kChunkBytes = kChunkCells * sizeof(Stored);
   static constexpr size_t kMaxCells = size_t{1} << 24;
 
   explicit LiveTable(UniqueFd fd) : fd_(std::move(fd)) {}
   Result<Place> PutBytes(Kind kind, std::span<const std::byte> bytes) PX_EXCLUDES(mutex_);
-  Status AddChunk() PX_REQUIRES(mutex_);
-  // Written, not stored through a mapping: where the filesystem is full, over quota, read-only or
-  // broken, a store is a SIGBUS, and a write an errno.
-  Status Write(uint32_t index) PX_REQUIRES(mutex_);
-  void Free(uint32_t index) PX_REQUIRES(mutex_);
+  Status MapChunk() PX_REQUIRES(mutex_);
   Stored* At(uint32_t index) PX_REQUIRES(mutex_) {
-    return &chunks_[index / kChunkCells][index % kChunkCells];
+    return chunks_[index / kChunkCells] + index % kChunkCells;
   }
   static uint64_t CheckOf(const Stored& cell);
 
   const UniqueFd fd_;
   Mutex mutex_;
-  std::vector<std::vector<Stored>> chunks_ PX_GUARDED_BY(mutex_);  // as in the file
+  std::vector<Stored*> chunks_ PX_GUARDED_BY(mutex_);
   std::vector<uint32_t> free_ PX_GUARDED_BY(mutex_);
   uint64_t seq_ PX_GUARDED_BY(mutex_) = 0;
 };

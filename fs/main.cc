@@ -16,6 +16,7 @@
 #include "fs/keeper_state.h"
 #include "fs/mount_command.h"
 #include "fs/receive.h"
+#include "fs/scrub_command.h"
 #include "fs/send.h"
 
 namespace px::fs {
@@ -276,9 +277,9 @@ Status RunReceive(const std::string& path, bool token) {
   return {};
 }
 
-int RunFsck(const std::string& store, bool repair, bool json) {
+int RunFsck(const std::string& store, const FsckRequest& request, bool json) {
   Json lines = Json::array();
-  const auto report = Fsck(store, repair, [&](const std::string& line) {
+  const auto report = Fsck(store, request, [&](const std::string& line) {
     if (json) {
       lines.push_back(line);
     } else {
@@ -292,15 +293,95 @@ int RunFsck(const std::string& store, bool repair, bool json) {
                             {"volumes", report->volumes},
                             {"inodes", report->inodes},
                             {"objects", report->objects},
+                            {"verified_bytes", report->bytes},
                             {"lines", lines}}
                            .dump(2));
   } else {
     fmt::print("{} volumes, {} inodes, {} objects: {}\n", report->volumes, report->inodes,
                report->objects,
                report->findings == 0 ? "clean" : fmt::format("{} findings", report->findings));
-    if (report->findings > 0 && !repair) fmt::print("next: px-fs fsck --repair {}\n", store);
+    if (request.data) fmt::print("{} of data are as they were sealed\n", Size(report->bytes));
+    if (report->findings > 0 && !request.repair) {
+      fmt::print("next: px-fs fsck --repair {}\n", store);
+    }
   }
-  return report->findings == 0 || (repair && report->repaired == report->findings) ? kOk : kCorrupt;
+  const bool repaired = request.repair && report->repaired == report->findings;
+  return report->findings == 0 || repaired ? kOk : kCorrupt;
+}
+
+// What a finding means, for people.
+std::string Describe(const Json& finding) {
+  const std::string kind = finding.value("kind", "?");
+  const std::string text = finding.value("text", "");
+  if (kind == "node" || kind == "count") return text;
+  if (kind == "damaged") return "other bytes than were written";
+  if (kind == "changed") return "damaged, or changed in the store's directory by somebody";
+  if (kind == "doubtful") {
+    return "other bytes than when it was last verified; it was being written when the machine went "
+           "down, or is damaged";
+  }
+  if (kind == "missing") return "its object is missing";
+  if (kind == "truncated") return "its object is too short";
+  return kind + (text.empty() ? "" : ": " + text);
+}
+
+void PrintFinding(const Json& finding) {
+  std::string paths;
+  for (const Json& path : finding.value("paths", Json::array())) {
+    paths += (paths.empty() ? "" : ", ") + path.get<std::string>();
+  }
+  const std::string object = finding.value("object", "");
+  fmt::print("{}: {}{}\n", paths.empty() ? "(no name)" : paths, Describe(finding),
+             object.empty() ? "" : " (object " + object + ")");
+}
+
+int PrintScrubEnd(const Json& progress, uint64_t findings) {
+  fmt::print(
+      "{} nodes, {} of {} files' objects: {} verified, {} sealed, {} in use, {} doubtful: {}\n",
+      progress.value("nodes", uint64_t{0}), progress.value("objects_done", uint64_t{0}),
+      progress.value("objects", uint64_t{0}), Size(progress.value("verified_bytes", uint64_t{0})),
+      progress.value("sealed", uint64_t{0}), progress.value("busy", uint64_t{0}),
+      progress.value("doubtful", uint64_t{0}),
+      findings == 0 ? "clean" : fmt::format("{} damaged", findings));
+  return findings == 0 ? kOk : kCorrupt;
+}
+
+int PrintScrub(const std::string& path, uint64_t rate, bool json) {
+  const bool terminal = !json && ::isatty(STDERR_FILENO) == 1;
+  Json found = Json::array();
+  const auto report = RunScrub(
+      path, rate,
+      [&](const std::string& line) {
+        Json finding = Json::parse(line, nullptr, false);
+        if (terminal) fmt::print(stderr, "\r\033[K");
+        if (!json) PrintFinding(finding);
+        found.push_back(std::move(finding));
+      },
+      [&](const std::string& line) {
+        if (!terminal) return;
+        const Json now = Json::parse(line, nullptr, false);
+        fmt::print(stderr, "\r\033[K{}: {} nodes, {} of {} objects, {}", now.value("phase", "?"),
+                   now.value("nodes", uint64_t{0}), now.value("objects_done", uint64_t{0}),
+                   now.value("objects", uint64_t{0}), Size(now.value("bytes", uint64_t{0})));
+      });
+  if (terminal) fmt::print(stderr, "\r\033[K");
+  if (!report) return Finish(Forward(report.error()), "scrub");
+  Json progress = Json::parse(report->progress, nullptr, false);
+  if (!json) return PrintScrubEnd(progress, report->findings);
+  progress["lines"] = found;
+  fmt::print("{}\n", progress.dump(2));
+  return report->findings == 0 ? kOk : kCorrupt;
+}
+
+Status PrintScrubStatus(const std::string& path, bool json) {
+  PX_ASSIGN(const std::string text, ControlScrubStatus(path));
+  const Json status = Json::parse(text, nullptr, false).value("progress", Json::object());
+  if (json) {
+    fmt::print("{}\n", status.dump(2));
+    return {};
+  }
+  for (const auto& [key, value] : status.items()) fmt::print("{:<18} {}\n", key, value.dump());
+  return {};
 }
 
 int Main(int argc, char** argv) {
@@ -443,12 +524,34 @@ int Main(int argc, char** argv) {
   receive->add_flag("--token", token, "Only say how to go on with a stream that broke");
   receive->callback([&] { result = Finish(RunReceive(path, token), "receive"); });
 
+  double mib = 100;
+  bool scrub_status = false, accept = false;
+  CLI::App* scrub = app.add_subcommand(
+      "scrub", "Read everything in a mounted store and compare it with its checksums");
+  scrub->add_option("path", path, "The mount point; with --accept, a file");
+  scrub->add_option("--rate", mib, "MiB of file data a second; 0: as fast as it goes")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  scrub->add_flag("--status", scrub_status, "Only say how far the present or last one is");
+  scrub->add_flag("--accept", accept, "Take the bytes of a damaged file as they are");
+  json_flag(scrub);
+  scrub->callback([&] {
+    if (accept) {
+      result = Finish(ControlAccept(path), "scrub");
+    } else if (scrub_status) {
+      result = Finish(PrintScrubStatus(path, json), "scrub");
+    } else {
+      result = PrintScrub(path, static_cast<uint64_t>(mib * (1 << 20)), json);
+    }
+  });
+
   CLI::App* fsck = app.add_subcommand("fsck", "Check a store that is not mounted");
-  bool repair = false;
-  fsck->add_flag("--repair", repair, "Put right what can be");
+  FsckRequest checking;
+  fsck->add_flag("--repair", checking.repair, "Put right what can be");
+  fsck->add_flag("--data", checking.data, "Also compare files' data with their checksums");
   fsck->add_option("store", path)->required();
   json_flag(fsck);
-  fsck->callback([&] { result = RunFsck(path, repair, json); });
+  fsck->callback([&] { result = RunFsck(path, checking, json); });
 
   try {
     app.parse(argc, argv);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -67,6 +68,8 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       options.keeper = false;
     } else if (word == "ro") {
       options.filesystem.read_only = true;
+    } else if (word == "noseal") {
+      options.filesystem.seal = false;
     } else if (word.starts_with("trash=")) {
       const char* end = word.data() + word.size();
       uint32_t seconds = 0;
@@ -84,7 +87,7 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
     } else {
       return Fail(EINVAL, "unknown mount option '" + word +
                               "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
-                              "allow_other, ro, nokeeper, threads=N, trash=SECONDS)");
+                              "allow_other, ro, nokeeper, threads=N, trash=SECONDS, noseal)");
     }
   }
   return options;
@@ -143,7 +146,8 @@ Status Serve(const MountRequest& request, KeeperLink* keeper, const std::functio
   PX_ASSIGN(Filesystem::Parts parts, store.OpenParts());
   UniqueFd state;
   if (keeper != nullptr) {
-    PX_TRY(store.OpenLive(take_over, &parts));
+    parts.take_over = take_over;
+    PX_ASSIGN(parts.live, LiveTable::Open(keeper->TakeLive(), take_over, &parts.live_cells));
     PX_ASSIGN(state, store.OpenKeeperState());
   }
   SystemClock clock;
@@ -163,6 +167,9 @@ void Report(int fd, const std::string& text) {
 
 // As the daemon itself, with or without somebody waiting at ready_fd.
 Result<int> ServeDaemon(const MountRequest& request) {
+  // Nodes pass from thread to thread. With an arena for each thread, what all of them have free at
+  // some time adds up, and the daemon grows with what it was asked for.
+  ::mallopt(M_ARENA_MAX, 1);
   int ready_fd = request.ready_fd;
   bool reported = false;
   const auto ready = [&] {

@@ -81,16 +81,24 @@ Result<uint64_t> ObjectStore::SizeOf(cow::ObjectId id) const {
 }
 
 Result<UniqueFd> ObjectStore::CreateLocked(cow::ObjectId id) {
-  // What is there under an id that was never consumed is a leftover of an earlier pool, or of a
-  // transaction that failed: then the kernel may have that file open, so it is not truncated.
+  const std::string name = ObjectName(id);
   constexpr int kFlags = O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW;
-  UniqueFd fd(::openat(dir_.get(), ObjectName(id).c_str(), kFlags, 0600));
+  UniqueFd fd(::openat(dir_.get(), name.c_str(), kFlags, 0600));
   if (!fd && errno == EEXIST) {
-    RemoveName(id);
-    fd.Reset(::openat(dir_.get(), ObjectName(id).c_str(), kFlags, 0600));
+    // A leftover of an earlier pool, or of a transaction that was aborted. It goes, but is not
+    // emptied: somebody may still read it.
+    if (::unlinkat(dir_.get(), name.c_str(), 0) != 0) return FailErrno("replace object " + name);
+    fd.Reset(::openat(dir_.get(), name.c_str(), kFlags, 0600));
   }
   if (!fd) return FailErrno("create object " + ObjectName(id));
   unsynced_->AddName(id);
+  // Nobody asks for an object's access time, and with one that is ahead of all others (relatime)
+  // the kernel writes none at the first read after a write. Where it cannot be set, it does.
+  constexpr time_t kFar = 4'000'000'000;  // a filesystem that cannot store it takes its latest
+  const timespec times[] = {{kFar, 0}, {0, UTIME_OMIT}};
+  if (::futimens(fd.get(), times) != 0) {
+    LogDebug("access time of object {:x}: errno {}", id.value, errno);
+  }
   return fd;
 }
 

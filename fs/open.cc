@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "fs/filesystem.h"
 #include "fs/request.h"
+#include "fs/sealer.h"
+#include "fs/seals.h"
 
 namespace px::fs {
 namespace {
@@ -40,8 +42,9 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   } else {
     PX_ASSIGN(gate, Enter(node.volume));
   }
+  if ((flags & O_TRUNC) == 0) PX_TRY(RefuseDamaged(node));
   Opened opened;
-  PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+  Status done = WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     // The kernel's pages of a file that was only read since it got them are true. Of one that was
     // written they may not be: what a mapping stored behind the end shows up when the file grows.
     const bool known =
@@ -54,7 +57,8 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
     opened.keep_cache = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
     opened.wants_flush = open.replacing;
     return {};
-  }));
+  });
+  PX_TRY(NotMissing(node, std::move(done)));
   return opened;
 }
 
@@ -211,6 +215,7 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     // A filesystem that turned read-only by itself can still be read.
     if (!opened && opened.error().code() == EROFS) opened = objects_->OpenObject(object, O_RDONLY);
     PX_ASSIGN(UniqueFd fd, std::move(opened));
+    PX_TRY(CheckSizeOf(open.node, item, fd.get()));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;
@@ -277,7 +282,7 @@ Result<Filesystem::LiveStart> Filesystem::PrepareLive(NodeKey node, int fd, cow:
   if (::fstat(fd, &backing) != 0) return FailErrno("stat of an object");
   const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
   PX_ASSIGN(const uint32_t slot, slots_->Set({node, object, mtime_ns}));
-  return LiveStart(slots_.get(), slot, mtime_ns);
+  return LiveStart(slots_.get(), slot, mtime_ns, backing.st_size);
 }
 
 void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::ObjectId object,
@@ -290,9 +295,11 @@ void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::O
     open.fd = std::move(fd);
     open.object = object;
     open.base_mtime_ns = start.base_mtime_ns();
+    open.told_size = start.size();
     open.live = true;
   }
-  NoteOrLog(open);  // the open itself is noted when it is counted, which can fail
+  seals_->Writing(object);
+  NoteOrLog(open);
 }
 
 Status Filesystem::EnsureOwn(OpenInode& open) {
@@ -431,6 +438,7 @@ Status Filesystem::ReplaceShared(OpenInode& open, const cow::InodeItem& item) {
   }
   if (exchange) {
     ++exchanges_;
+    seals_->Writing(old);  // another file now
     MoveSharers(open, old);
     const WriterLock io(open.io);
     temp = std::move(open.fd);
@@ -511,9 +519,16 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
   return {};
 }
 
+OpenInode::Flushed Filesystem::StateOfObject(const OpenInode& open) {
+  struct stat backing{};
+  if (open.sparse != nullptr || ::fstat(open.fd.get(), &backing) != 0) return {};
+  return {open.object, backing.st_size, ToNanoseconds(backing.st_mtim)};
+}
+
 // Puts the true size and times of a live inode into the tree.
 Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   bool changed = false;
+  bool kernel_may_err = false;
   {
     const ReaderLock io(open.io);
     if (!open.live) return {};
@@ -522,7 +537,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   const bool ends_whole = end_live && EndsWhole(open);
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
-    PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item));
+    PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item, /*tells=*/false));
     changed = static_cast<uint64_t>(attr.st_size) != item.size ||
               static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
@@ -530,13 +545,18 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   }));
   const bool completes = (end_live || open.completed) && open.replacing && !open.unclean;
   if (changed || ends_whole || completes) {
-    {
-      const ReaderLock io(open.io);
-      objects_->unsynced()->Add(open.object);
-    }
-    PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
+    PX_TRY(store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
-      PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item));
+      PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item, /*tells=*/false));
+      {
+        // After the attributes were read: what is the same now was the same then.
+        const ReaderLock io(open.io);
+        if (!open.flushed.object || StateOfObject(open) != open.flushed) {
+          objects_->unsynced()->Add(open.object);
+        }
+      }
+      const int64_t told_size = open.told_size;
+      kernel_may_err = told_size < 0 || told_size == attr.st_size;
       if (completes && (item.flags & cow::kInodeHasVersions) != 0) {
         item.flags |= cow::kInodeComplete;
       }
@@ -551,8 +571,9 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
       item.ctime = {attr.st_ctim.tv_sec, static_cast<uint32_t>(attr.st_ctim.tv_nsec)};
       return SaveInode(txn, open.node, item);
     }));
-    // Stores through a shared mapping changed the times behind the kernel's attribute cache.
-    kernel_->InvalidateAttributes(open.node);
+    // Stores through a shared mapping change the times behind the kernel's attribute cache, but no
+    // size. A call that does has the kernel ask for all that it changes.
+    if (kernel_may_err) kernel_->InvalidateAttributes(open.node);
   }
   if (!end_live) return {};
   cow::ObjectId object;
@@ -565,6 +586,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   if (ends_whole) WakeBackground();  // the base may have been nobody else's
   if (open.slot) slots_->Clear(*open.slot);
   open.slot.reset();
+  if (sealer_ != nullptr && !open.orphan) sealer_->Closed(open.node, object);
   if (open.replacing && !open.unclean) SettleLater(open.node, object);
   open.replacing = false;
   NoteOrLog(open);
@@ -598,6 +620,7 @@ void Filesystem::Close(OpenInode& open) {
   if (!removed) {
     LogError("removing the unlinked inode {:x}: {}", open.node.ToFuse(),
              removed.error().ToString());
+    orphans_left_ = true;
     return;
   }
   if (item.nlink == 0) AddGhost(open.node, item);
@@ -652,6 +675,7 @@ void Filesystem::EndWithoutWriter(OpenInode& open) {
 
 Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
   PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
+  PX_TRY(RefuseDamaged(node));
   return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     Unpark(open);
     PX_TRY(EnsureOwn(open));

@@ -33,7 +33,7 @@ Result<std::unique_ptr<OpenSlots>> OpenSlots::Open(const std::string& path,
     PX_TRY(slots->ReadChunk(slots->chunks_ - 1, left_over));
   } while (slots->chunks_ < chunks);
   std::erase_if(slots->free_, [&](uint32_t index) PX_NO_TSA {
-    return std::binary_search(slots->left_over_.begin(), slots->left_over_.end(), index);
+    return std::binary_search(slots->used_.begin(), slots->used_.end(), index);
   });
   return slots;
 }
@@ -63,8 +63,9 @@ Status OpenSlots::ReadChunk(size_t chunk, std::vector<Entry>* left_over) {
   found.resize(static_cast<size_t>(got) / sizeof(Slot));
   for (size_t i = 0; i < found.size(); ++i) {
     const Slot& slot = found[i];
-    if (slot.check == 0 || slot.check != CheckOf(slot)) continue;
-    left_over_.push_back(static_cast<uint32_t>(chunk * kChunkSlots + i));
+    if (slot.check == 0) continue;
+    used_.push_back(static_cast<uint32_t>(chunk * kChunkSlots + i));
+    if (slot.check != CheckOf(slot)) continue;
     left_over->push_back(
         {NodeKey::FromFuse(slot.node), cow::ObjectId{slot.object}, slot.base_mtime_ns});
   }
@@ -89,12 +90,12 @@ Result<uint32_t> OpenSlots::Set(const Entry& entry) {
 }
 
 void OpenSlots::ForgetLeftOver() {
-  std::vector<uint32_t> forgotten;
+  std::vector<uint32_t> used;
   {
     const MutexLock lock(mutex_);
-    forgotten.swap(left_over_);
+    used.swap(used_);
   }
-  for (const uint32_t index : forgotten) Clear(index);
+  for (const uint32_t index : used) Clear(index);
 }
 
 void OpenSlots::Clear(uint32_t slot) {

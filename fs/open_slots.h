@@ -65,8 +65,8 @@ class OpenSlots {
   const UniqueFd fd_;
   Mutex mutex_;
   size_t chunks_ PX_GUARDED_BY(mutex_) = 0;
+  std::vector<uint32_t> used_ PX_GUARDED_BY(mutex_);  // by an earlier process: not free yet
   std::vector<uint32_t> free_ PX_GUARDED_BY(mutex_);
-  std::vector<uint32_t> left_over_ PX_GUARDED_BY(mutex_);
 };
 
 }  // namespace px::fs

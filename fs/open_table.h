@@ -72,6 +72,13 @@ struct OpenInode {
   bool completed PX_GUARDED_BY(mutex) = false;     // what replaces was closed by a living process
   bool replacing PX_GUARDED_BY(mutex) =
       false;  // an older version waits for this content to be complete
+  // What its object was when it was flushed last. While it still is, there is nothing to flush.
+  struct Flushed {
+    cow::ObjectId object;
+    int64_t size = 0, mtime_ns = 0;
+    bool operator==(const Flushed&) const = default;
+  };
+  Flushed flushed PX_GUARDED_BY(mutex);
 
   uint64_t file PX_GUARDED_BY(mutex) = 0;             // LiveInode::file
   uint64_t next PX_GUARDED_BY(mutex) = 0;             // LiveInode::next
@@ -87,6 +94,9 @@ struct OpenInode {
   bool live PX_GUARDED_BY(io) = false;  // owns its object; the file has the true size and times
   int64_t base_mtime_ns PX_GUARDED_BY(io) = 0;  // the file's mtime when `live` began
 
+  // While it is live: the size that the kernel was told last; -1: nobody knows. Where the file has
+  // another, the kernel knows, since nobody but itself could have made it so.
+  mutable std::atomic<int64_t> told_size = -1;
   // A process that was being killed closed it: its content may end anywhere.
   std::atomic<bool> unclean = false;
   std::atomic<bool> passthrough = false;  // backing_id is not 0, for those without the mutex

@@ -82,22 +82,41 @@ Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offs
   return done;
 }
 
+Status Filesystem::FlushObject(OpenInode& open, bool data_only, OpenInode::Flushed* flushed) {
+  const uint64_t mark = objects_->unsynced()->Mark();
+  const ReaderLock io(open.io);
+  // Also where this descriptor only reads: others may have written, and closed, before.
+  if (!open.fd) return {};
+  if (open.live) *flushed = StateOfObject(open);
+  const int result = data_only ? ::fdatasync(open.fd.get()) : ::fsync(open.fd.get());
+  if (result != 0) return FailErrno("sync an object");
+  if (open.sparse != nullptr) PX_TRY(open.sparse->SyncBase());
+  // A nameless copy is not the object that the tree names.
+  if (open.live) objects_->unsynced()->Flushed(open.object, mark);
+  return {};
+}
+
 Status Filesystem::Fsync(NodeKey node, bool data_only) {
   if (const auto open = table_.Find(node)) {
-    {
+    const auto write_back = [&]() -> Status {
       const MutexLock lock(open->mutex);
-      if (!open->gone) PX_TRY(WriteBack(*open, /*end_live=*/false));
+      return open->gone ? Status{} : WriteBack(*open, /*end_live=*/false);
+    };
+    // The tree is told what was flushed, and not before: then no sync point has to flush it again.
+    // Of a sparse file nobody can say what was.
+    bool sparse = false;
+    {
+      const ReaderLock io(open->io);
+      sparse = open->sparse != nullptr;
     }
-    const uint64_t mark = objects_->unsynced()->Mark();
-    const ReaderLock io(open->io);
-    // Also where this descriptor only reads: others may have written, and closed, before.
-    if (open->fd) {
-      const int result = data_only ? ::fdatasync(open->fd.get()) : ::fsync(open->fd.get());
-      if (result != 0) return FailErrno("sync an object");
-      if (open->sparse != nullptr) PX_TRY(open->sparse->SyncBase());
-      // A nameless copy is not the object that the tree names.
-      if (open->live) objects_->unsynced()->Flushed(open->object, mark);
+    if (sparse) PX_TRY(write_back());
+    OpenInode::Flushed flushed;
+    PX_TRY(FlushObject(*open, data_only, &flushed));
+    if (flushed.object) {
+      const MutexLock lock(open->mutex);
+      open->flushed = flushed;
     }
+    if (!sparse) PX_TRY(write_back());
   }
   return store_->Sync();
 }

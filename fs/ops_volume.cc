@@ -249,19 +249,8 @@ Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone,
     PX_TRY(SaveInode(txn, node, *item));
   }
   // Files that are unlinked but open live on in the source only.
-  std::vector<std::string> keys;
-  PX_TRY(txn.Scan(clone, cow::ItemKey(cow::Ino{0}, cow::ItemType::kOrphan),
-                  cow::ItemKeyEnd(cow::Ino{0}, cow::ItemType::kOrphan),
-                  [&keys](std::string_view key, std::string_view) {
-                    keys.emplace_back(key);
-                    return true;
-                  }));
-  for (const std::string& key : keys) {
-    const NodeKey node{clone, cow::Ino{cow::LoadBigEndian64(key.data() + 9)}};
-    PX_TRY(txn.Erase(clone, key));
-    PX_ASSIGN(const cow::InodeItem item, LoadInode(txn, node));
-    PX_TRY(EraseInode(txn, node, item));
-  }
+  PX_ASSIGN(const std::vector<NodeKey> orphans, OrphansOf(txn, clone));
+  for (const NodeKey node : orphans) PX_TRY(EraseOrphan(txn, node));
   return {};
 }
 

@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/log.h"
 #include "catalog/page_table.h"
+#include "catalog/seal_table.h"
 #include "cow/journaled_page_table.h"
 
 namespace px::fs {
@@ -30,9 +32,10 @@ std::string ReadAll(int fd) {
 }
 
 bool IsOurs(const std::string& name) {
-  for (const char* known : {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm",
-                            "meta.log.0", "meta.log.1", "objects", "open.slots", "catalog.db",
-                            "catalog.db-wal", "catalog.db-shm", "px-fs.log", "live", "keeper"}) {
+  for (const char* known :
+       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.log.0",
+        "meta.log.1", "objects", "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm",
+        "seals.db", "seals.db-wal", "seals.db-shm", "seals.db.damaged", "px-fs.log", "keeper"}) {
     if (name == known) return true;
   }
   return false;
@@ -84,12 +87,6 @@ Result<UniqueFd> StoreDir::OpenKeeperState() const {
   UniqueFd fd(::open((path_ + "/keeper").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return FailErrno("open " + path_ + "/keeper");
   return fd;
-}
-
-Status StoreDir::OpenLive(bool take_over, Filesystem::Parts* parts) const {
-  parts->take_over = take_over;
-  PX_ASSIGN(parts->live, LiveTable::Open(path_ + "/live", take_over, &parts->live_cells));
-  return {};
 }
 
 Status StoreDir::CheckFormat(bool create) const {
@@ -150,10 +147,15 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   if (!dir || ::fsync(dir.get()) != 0) return FailErrno("sync " + path_);
   PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true, boot));
   pages->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
-  if (pages->was_killed()) parts.objects->unsynced()->AddEverything();
+  if (pages->was_killed()) {
+    parts.objects->unsynced()->AddEverything();
+    parts.settle_kill = [table = pages.get()] { table->ForgetKill(); };
+  }
   if (pages->last_use() == catalog::LastUse::kPowerCut) {
     parts.settle_power_cut = [table = pages.get()] { return table->ForgetPowerCut(); };
   }
+  parts.stay_open = [table = pages.get()] { table->StayOpen(); };
+  parts.closed_in_order = !pages->was_killed() && pages->last_use() == catalog::LastUse::kClosed;
   parts.checkpoint = [table = pages.get()]() -> Status {
     return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
   };
@@ -164,6 +166,13 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   parts.pages = std::move(journaled);
   PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
   PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));
+  // Derived data: a store mounts without it.
+  auto seals = catalog::SealTable::Open(path_, this_boot);
+  if (seals) {
+    parts.seals = std::move(*seals);
+  } else {
+    LogWarn("nothing is sealed: {}", seals.error().ToString());
+  }
   return parts;
 }
 

@@ -5,7 +5,8 @@
 //   STORE/lock        held (flock) by the one daemon; names its pid and mount while it is
 //   STORE/meta.db     page table     STORE/meta.log.* its journal (cow/journal.h)
 //   STORE/objects/    data           STORE/open.slots see open_slots.h
-//   STORE/live        see live_table.h     STORE/keeper     see keeper.h
+//   STORE/seals.db    see catalog/seal_table.h
+//   STORE/keeper      see keeper_state.h
 #pragma once
 
 #include <sys/types.h>
@@ -40,8 +41,6 @@ class StoreDir {
   Status Announce(const std::string& mountpoint, pid_t holder) const;
   // `boot` stands for the running kernel; empty: asks it (see catalog/page_table.h).
   Result<Filesystem::Parts> OpenParts(const std::string& boot = {}) const;
-  // Adds what outlives the daemon; with `take_over`, as another one left it.
-  Status OpenLive(bool take_over, Filesystem::Parts* parts) const;
   const std::string& path() const { return path_; }
   // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to
   // be told.

@@ -42,6 +42,7 @@ px_launcher_test(launcher_e2e_test launcher
   launcher/bad_input_test.cc
   launcher/checkpoint_test.cc
   launcher/clone_test.cc
+  launcher/damaged_catalog_test.cc
   launcher/delete_test.cc
   launcher/gpu_test.cc
   launcher/group_test.cc

@@ -54,6 +54,7 @@ px_mount_test(posix_mount_test plain plain-user passthrough cached user xfs)
 add_executable(clone_mount_test
   mount/clone_test.cc
   mount/shared_file_test.cc
+  mount/scrub_test.cc
   mount/snapshot_test.cc
   mount/bad_ioctl_test.cc
   mount/send_test.cc
@@ -61,7 +62,7 @@ add_executable(clone_mount_test
   mount/versions_test.cc
   mount/volume_fixture.cc
 )
-target_link_libraries(clone_mount_test PRIVATE px_mount_main px_fs)
+target_link_libraries(clone_mount_test PRIVATE px_mount_main px_fs nlohmann_json::nlohmann_json)
 px_mount_test(clone_mount_test passthrough cached user xfs)
 
 add_executable(keeper_test

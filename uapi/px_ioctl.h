@@ -134,5 +134,16 @@ struct px_ioc_gc {
 /* As PX_IOC_DIFF, but with everything that differs: also where only attributes, times or the number
  * of names have changed, directories included; a path may come more than once. */
 #define PX_IOC_CHANGES _IOWR(PX_IOC_MAGIC, 18, struct px_ioc_text)
+/* On any directory: one step of a pass over everything in the store. Zero cursor: a new pass, which
+ * ends any other (ESTALE there). `text` in: how many bytes of data the step may read, in decimal;
+ * empty: some. Out, one JSON object a line: findings
+ * {"kind":"node"|"count"|"damaged"|"changed"|"doubtful"|"missing"|"truncated"|"unreadable",
+ * "object":HEX,"paths":[...],"text":...}, and last {"progress":{...}}. By root or who mounted. */
+#define PX_IOC_SCRUB _IOWR(PX_IOC_MAGIC, 32, struct px_ioc_text)
+/* On any file: the progress of the pass that runs or was last (one answer, no cursor). */
+#define PX_IOC_SCRUB_STATUS _IOWR(PX_IOC_MAGIC, 33, struct px_ioc_text)
+/* On the directory of a file: its bytes are what they are; it can be opened again. EBUSY it is open
+ * for writing. By the file's owner or root. */
+#define PX_IOC_ACCEPT _IOW(PX_IOC_MAGIC, 34, struct px_ioc_name)
 
 #endif

@@ -132,6 +132,7 @@ class Work {
     fs::FilesystemOptions options;
     options.pool_objects = 1 + random_.Below(8);
     options.tick = std::chrono::milliseconds(1 + random_.Below(10));
+    options.seal_after = std::chrono::milliseconds(random_.Below(20));
     const auto fs = Must(Filesystem::Open(std::move(parts), options, &kernel, &clock), "open");
     fs_ = fs.get();
     kernel_ = &kernel;
@@ -336,7 +337,7 @@ class Work {
       names_[path]->versions.push_back({op_, ""});
     }
     Put(node, backing, bytes, 0);
-    fs_->Release(node, O_WRONLY);
+    fs_->Release(node, O_WRONLY, 0);
     Note(names_[path], bytes, true);
   }
 
@@ -361,7 +362,7 @@ class Work {
     const std::string bytes = Bytes().substr(0, 1 + random_.Below(9000));
     const int backing = Must(fs_->Open(node, O_RDWR, false), "open").backing_id;
     Put(node, backing, bytes, offset);
-    fs_->Release(node, O_RDWR);
+    fs_->Release(node, O_RDWR, 0);
     Overlay(&content, bytes, offset);
     Note(names_[path], content, true);
   }
@@ -418,7 +419,7 @@ class Work {
 
   void CloseHandle(size_t index) {
     const Handle handle = handles_[index];
-    fs_->Release(handle.node, O_RDWR);
+    fs_->Release(handle.node, O_RDWR, 0);
     handles_.erase(handles_.begin() + static_cast<ptrdiff_t>(index));
     bool open = false;
     for (const Handle& other : handles_) open = open || other.history == handle.history;
@@ -435,7 +436,7 @@ class Work {
     Must(fs_->Open(node, O_RDWR, false), "open");
     Must(fs_->Fsync(node, random_.Below(2) == 0), "fsync");
     names_[path]->settled.push_back(op_);
-    fs_->Release(node, O_RDWR);
+    fs_->Release(node, O_RDWR, 0);
     return true;
   }
 
@@ -462,7 +463,7 @@ Result<std::string> ReadAll(Filesystem& fs, NodeKey node) {
   PX_ASSIGN(const struct stat attr, fs.GetAttr(node));
   std::string bytes(static_cast<size_t>(attr.st_size), '\0');
   const auto got = fs.Read(node, bytes, 0);
-  fs.Release(node, O_RDONLY);
+  fs.Release(node, O_RDONLY, 0);
   PX_TRY(got);
   if (*got != bytes.size()) {
     return Fail(EIO, fmt::format("size {}, but {} bytes", bytes.size(), *got));
@@ -557,7 +558,7 @@ std::string CheckState(const Work& work, const std::string& dir, const std::stri
   if (!matches) return fmt::format("is as of none of {} to {}:{}", from, until, wrong);
   std::string lines;
   const auto report =
-      fs::Fsck(dir, false, [&](const std::string& line) { lines += "\n  " + line; });
+      fs::Fsck(dir, {.data = true}, [&](const std::string& line) { lines += "\n  " + line; });
   if (!report) return "fsck: " + report.error().ToString();
   return report->findings == 0 ? "" : "fsck finds:" + lines;
 }

@@ -9,6 +9,10 @@
 // worse: a file that could be read as it was before still can be after a mount that used it, and
 // after px-fs fsck --repair. Only the former is checked where the rows beside the nodes (counts,
 // the queue, counters) were changed: they have no checksums but those of the store's disk.
+//
+// Every fifth store has one sealed object damaged instead, as a disk does it, or cut, or removed:
+// px-fs fsck --data and a scrub must find it; the files that it is the content of give EIO, and all
+// others what they held.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -16,18 +20,22 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <vector>
 
 #include "base/log.h"
+#include "catalog/seal_table.h"
 #include "catalog/sqlite.h"
 #include "fs/fsck.h"
 #include "fs/store_dir.h"
+#include "fs/unsynced.h"
 #include "tests/fuzz/random.h"
 #include "tests/testing/no_kernel.h"
 
@@ -63,6 +71,7 @@ Result<std::unique_ptr<Open>> OpenStore(const std::string& dir, bool create) {
   fs::FilesystemOptions options;
   options.pool_objects = 4;
   options.tick = std::chrono::milliseconds(2);
+  options.seal_after = std::chrono::milliseconds(1);
   PX_ASSIGN(open->fs, Filesystem::Open(std::move(parts), options, &open->kernel, &open->clock));
   return open;
 }
@@ -71,7 +80,7 @@ Status WriteFile(Filesystem& fs, NodeKey dir, const std::string& name, const std
   PX_ASSIGN(const auto created, fs.Create(dir, name, S_IFREG | 0644, O_WRONLY | O_CREAT, kRoot));
   const NodeKey node = created.entry.node;
   const auto put = fs.Write(node, bytes, 0, false);
-  fs.Release(node, O_WRONLY);
+  fs.Release(node, O_WRONLY, 0);
   return put ? Status{} : Status(Forward(put.error()));
 }
 
@@ -105,7 +114,7 @@ Status MakeContent(Filesystem& fs, Random* random) {
   // Over its shared base, where there are no reflinks.
   PX_TRY(fs.Open(sparse.node, O_RDWR, false));
   PX_TRY(fs.Write(sparse.node, "changed", 100'000, false));
-  fs.Release(sparse.node, O_RDWR);
+  fs.Release(sparse.node, O_RDWR, 0);
   PX_TRY(fs.CreateVolume(kTop, "dropped", kRoot));
   PX_ASSIGN(const fs::Entry dropped, fs.Lookup(kTop, "dropped"));
   PX_TRY(WriteFile(fs, dropped.node, "f", "in the trash"));
@@ -140,7 +149,7 @@ void ReadTree(Filesystem& fs, NodeKey dir, const std::string& path, int depth, C
       if (!fs.Open(node, O_RDONLY, false)) continue;
       std::string bytes(std::min<size_t>(static_cast<size_t>(found->attr.st_size), 1 << 20), '\0');
       const auto got = fs.Read(node, bytes, 0);
-      fs.Release(node, O_RDONLY);
+      fs.Release(node, O_RDONLY, 0);
       if (got && *got == bytes.size()) (*content)[full] = bytes;
     }
   }
@@ -194,8 +203,9 @@ std::vector<std::string> FilesOf(const std::string& dir) {
 
 // More often one of the few that hold the tree than one of the many objects.
 std::string AnyFile(const std::string& dir, Random* random) {
-  static const char* const kTree[] = {"meta.db",    "meta.db",    "meta.db-wal", "meta.log.0",
-                                      "meta.log.1", "open.slots", "format"};
+  static const char* const kTree[] = {"meta.db",    "meta.db",    "meta.db-wal",
+                                      "meta.log.0", "meta.log.1", "open.slots",
+                                      "format",     "seals.db",   "seals.db-wal"};
   if (random->Below(3) != 0) {
     std::string path = dir + "/" + kTree[random->Below(std::size(kTree))];
     if (stdfs::exists(path)) return path;
@@ -342,6 +352,101 @@ bool NothingWorse(const Content& sound, const Content& before, const Content& af
   return true;
 }
 
+// A whole pass; how many findings there were.
+Result<uint64_t> ScrubAll(Filesystem& fs) {
+  auto text = std::make_unique<px_ioc_text>();
+  *text = {};
+  uint64_t findings = 0;
+  for (bool more = true; more;) {
+    std::memset(text->text, 0, sizeof text->text);
+    PX_TRY(fs.ScrubStep(text.get(), kRoot));
+    const std::string_view lines(text->text, text->length);
+    for (size_t at = 0; (at = lines.find("{\"kind\":", at)) != std::string_view::npos; ++at) {
+      ++findings;
+    }
+    more = std::any_of(std::begin(text->cursor), std::end(text->cursor),
+                       [](auto byte) { return byte != 0; });
+  }
+  return findings;
+}
+
+std::string BytesOf(const std::string& path) {
+  std::string bytes(stdfs::file_size(path), '\0');
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Must(::read(fd.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()), "read");
+  return bytes;
+}
+
+// Damages one object that has a seal; gives what it held.
+std::string DamageObject(const std::string& dir, Random* random, std::string* what) {
+  auto table = catalog::SealTable::Open(dir, "the corpus");
+  Must(table.has_value(), "seals");
+  std::vector<std::pair<cow::ObjectId, catalog::Seal>> rows;
+  Must((*table)
+           ->Scan(cow::ObjectId{0},
+                  [&](cow::ObjectId object, const catalog::Seal& seal) {
+                    if (seal.size > 0) rows.emplace_back(object, seal);
+                    return true;
+                  })
+           .has_value(),
+       "scan of seals");
+  Must(rows.size() > 100, "too few objects are sealed");
+  auto [object, seal] = rows[random->Below(rows.size())];
+  const std::string path = dir + "/objects/" + fs::ObjectName(object);
+  const std::string bytes = BytesOf(path);
+  const uint64_t way = random->Below(4);
+  *what = fmt::format("object {:x} ", object.value);
+  if (way == 0) {
+    stdfs::remove(path);
+    *what += "removed";
+  } else if (way == 1) {
+    stdfs::resize_file(path, random->Below(bytes.size()));
+    *what += "cut";
+  } else {
+    std::string one = bytes;
+    const size_t at = random->Below(bytes.size());
+    one[at] = static_cast<char>(one[at] ^ (1 << random->Below(8)));
+    Overwrite(path, 0, one);
+    struct stat file{};
+    Must(::stat(path.c_str(), &file) == 0, "stat");
+    seal.mtime_ns = ToNanoseconds(file.st_mtim);
+    seal.ctime_ns = ToNanoseconds(file.st_ctim);
+    *what += "rotten";
+  }
+  const catalog::SealTable::Change change{object, seal};
+  Must((*table)->Apply({&change, 1}).has_value(), "put a seal");
+  Must((*table)->CloseInOrder().has_value(), "close the seals");
+  return bytes;
+}
+
+// In a process of its own; 0 if all is well. `bytes` is what the damaged object held.
+int CheckDamagedObject(const std::string& dir, const Content& sound, const std::string& bytes) {
+  ::alarm(kLimitSeconds);
+  const auto report = fs::Fsck(dir, {.data = true}, [](const std::string&) {});
+  if (!report || report->findings == 0) return std::puts("  fsck --data finds nothing"), 1;
+  const auto open = OpenStore(dir, false);
+  if (!open) return std::puts("  it does not open"), 1;
+  const auto findings = ScrubAll(*(*open)->fs);
+  if (!findings || *findings == 0) return std::puts("  scrub finds nothing"), 1;
+  const Content after = ReadAll(*(*open)->fs);
+  for (const auto& [path, held] : sound) {
+    // The one file that is sparse over a shared object, where there are no reflinks.
+    const bool over = path == "/b/large" && bytes.size() == held.size();
+    const bool refused = held == bytes || over;
+    const auto is = after.find(path);
+    if (!refused && (is == after.end() || is->second != held)) {
+      return std::printf("  %s is not what it was\n", path.c_str()), 1;
+    }
+    if (refused && !over && is != after.end()) {
+      return std::printf("  %s can be read\n", path.c_str()), 1;
+    }
+    if (over && is != after.end() && is->second != held) {
+      return std::printf("  %s has other bytes\n", path.c_str()), 1;
+    }
+  }
+  return 0;
+}
+
 // Has the store used, and gives what could be read before that.
 Content UseStore(const std::string& dir, Random* random, bool change) {
   Content content;
@@ -358,7 +463,7 @@ int CheckStore(const std::string& dir, const Content& of_sound, bool forged, uin
   Random random(seed);
   // With counts too low a drop takes what others still use, and only fsck can know.
   bool counts = true;
-  const auto report = fs::Fsck(dir, /*repair=*/false, [&](const std::string& line) {
+  const auto report = fs::Fsck(dir, {.data = true}, [&](const std::string& line) {
     counts = counts && line.find("its count is") == std::string::npos;
   });
   const bool change = report && counts;
@@ -366,9 +471,9 @@ int CheckStore(const std::string& dir, const Content& of_sound, bool forged, uin
   const Content sound = forged ? Content() : of_sound;
   if (!NothingWorse(sound, before, UseStore(dir, &random, false), "use")) return 1;
   std::string unrepaired;
-  const auto repaired = fs::Fsck(dir, /*repair=*/true, [](const std::string&) {});
+  const auto repaired = fs::Fsck(dir, {.repair = true, .data = true}, [](const std::string&) {});
   if (!NothingWorse(sound, before, UseStore(dir, &random, false), "fsck --repair")) return 1;
-  const auto again = fs::Fsck(dir, /*repair=*/false, [&](const std::string& line) {
+  const auto again = fs::Fsck(dir, {.data = true}, [&](const std::string& line) {
     if (line.find("its count is") != std::string::npos) unrepaired = line;
   });
   if (!repaired || !again || !unrepaired.empty()) return 0;  // not to be trusted with changes
@@ -376,11 +481,11 @@ int CheckStore(const std::string& dir, const Content& of_sound, bool forged, uin
   return NothingWorse(sound, before, UseStore(dir, &random, false), "use after a repair") ? 0 : 1;
 }
 
-int InProcess(const std::string& dir, const Content& sound, bool forged, uint64_t seed) {
+int InProcess(const std::function<int()>& check) {
   std::fflush(stdout);
   const pid_t child = ::fork();
   if (child == 0) {
-    const int result = CheckStore(dir, sound, forged, seed);
+    const int result = check();
     std::fflush(stdout);
     ::_exit(result);
   }
@@ -415,6 +520,8 @@ int Main(int argc, char** argv) {
     const Status made = MakeContent(*(*open)->fs, &random);
     if (!made) std::fprintf(stderr, "%s\n", made.error().ToString().c_str());
     Must(made.has_value(), "cannot fill it");
+    const auto sealed = ScrubAll(*(*open)->fs);
+    Must(sealed && *sealed == 0, "a sound store is found to be damaged");
     stdfs::copy(closed, killed, stdfs::copy_options::recursive);
   }
   {
@@ -428,9 +535,16 @@ int Main(int argc, char** argv) {
     stdfs::remove_all(one);
     stdfs::copy(i % 3 == 0 ? killed : closed, one, stdfs::copy_options::recursive);
     std::string damage = i % 3 == 0 ? "killed" : "closed";
-    for (uint64_t n = 1 + random.Below(3); n > 0; --n) damage += "; " + DamageOnce(one, &random);
-    const bool forged = damage.find(kForged) != std::string::npos;
-    if (InProcess(one, sound, forged, i) == 0) continue;
+    int result = 0;
+    if (i % 5 == 4) {
+      const std::string bytes = DamageObject(one, &random, &damage);
+      result = InProcess([&] { return CheckDamagedObject(one, sound, bytes); });
+    } else {
+      for (uint64_t n = 1 + random.Below(3); n > 0; --n) damage += "; " + DamageOnce(one, &random);
+      const bool forged = damage.find(kForged) != std::string::npos;
+      result = InProcess([&] { return CheckStore(one, sound, forged, i); });
+    }
+    if (result == 0) continue;
     ++bad;
     std::printf("damage_corpus: --seed=%llu: store %llu (kept in %s/bad.%llu): %s\n", seed, i,
                 base.c_str(), i, damage.c_str());

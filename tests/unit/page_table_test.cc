@@ -347,6 +347,7 @@ TEST_F(SyncPointTest, WhatFollowsAPowerCutStandsOnIt) {
   EXPECT_FALSE(CopyHas(2));
   EXPECT_TRUE(CopyHas(3));
   ASSERT_TRUE(copy_->ForgetPowerCut());
+  copy_->ForgetKill();
   OpenAt(third, "fourth boot");
   EXPECT_EQ(copy_->last_use(), LastUse::kClosed);
   EXPECT_TRUE(CopyHas(3));
