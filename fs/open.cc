@@ -164,6 +164,7 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
     PX_TRY(Truncate(open, kill_suidgid));
     return EnterMode(open, item, /*own=*/true, /*write=*/true);
   }
+  PX_TRY(CheckSizeOf(open, item));
   if (write) {
     PX_TRY(EnsureOwn(open));
     return EnterMode(open, item, /*own=*/true, /*write=*/true);
@@ -194,7 +195,6 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     before = exchanges_;
     PX_ASSIGN(UniqueFd fd,
               objects_->OpenObject(object, own && !options_.read_only ? O_RDWR : O_RDONLY));
-    PX_TRY(CheckSizeOf(open.node, item, fd.get()));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;
