@@ -68,14 +68,19 @@ Status Filesystem::NotMissing(NodeKey node, Status status) {
   return Fail(EIO, "the object of the file is missing");
 }
 
-Status Filesystem::CheckSizeOf(NodeKey node, const cow::InodeItem& item, int fd) const {
+Status Filesystem::CheckSizeOf(const OpenInode& open, const cow::InodeItem& item) const {
   if (options_.read_only || item.content != cow::ContentKind::kWhole) return {};
-  struct stat file{};
-  if (::fstat(fd, &file) != 0) return FailErrno("stat of an object");
-  if (static_cast<uint64_t>(file.st_size) >= item.size) return {};
-  const uint64_t size = item.size, object = item.object;
-  LogError("inode {:x} is refused: its object {:x} has {} bytes, not {}", node.ToFuse(), object,
-           file.st_size, size);
+  {
+    // One whose last release could not write back: the tree does not know its size.
+    const ReaderLock io(open.io);
+    if (open.live) return {};
+  }
+  const cow::ObjectId object{item.object};
+  PX_ASSIGN(const uint64_t present, objects_->SizeOf(object));
+  const uint64_t size = item.size;
+  if (present >= size) return {};
+  LogError("inode {:x} is refused: its object {:x} has {} bytes, not {}", open.node.ToFuse(),
+           object.value, present, size);
   return Fail(EIO, "the object of the file is too short");
 }
 

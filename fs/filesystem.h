@@ -319,7 +319,7 @@ class Filesystem {
   // ENOENT of a file that there is becomes EIO: its object is missing.
   Status NotMissing(NodeKey node, Status status);
   // EIO if the object of a file that is not open for writing is shorter than the file.
-  Status CheckSizeOf(NodeKey node, const cow::InodeItem& item, int fd) const;
+  Status CheckSizeOf(const OpenInode& open, const cow::InodeItem& item) const;
   // Whether somebody may be writing to the object now; who begins to says so (Seals::Writing).
   bool MayBeWritten(const CheckTarget& target);
   bool NamesObject(const CheckTarget& target);

@@ -182,6 +182,7 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
     PX_TRY(Truncate(open, kill_suidgid));
     return EnterMode(open, item, /*own=*/true, /*write=*/true);
   }
+  PX_TRY(CheckSizeOf(open, item));
   if (write) {
     PX_TRY(EnsureOwn(open));
     return EnterMode(open, item, /*own=*/true, /*write=*/true);
@@ -215,7 +216,6 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     // A filesystem that turned read-only by itself can still be read.
     if (!opened && opened.error().code() == EROFS) opened = objects_->OpenObject(object, O_RDONLY);
     PX_ASSIGN(UniqueFd fd, std::move(opened));
-    PX_TRY(CheckSizeOf(open.node, item, fd.get()));
     const WriterLock io(open.io);
     open.fd = std::move(fd);
     open.object = object;

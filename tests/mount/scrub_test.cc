@@ -33,6 +33,18 @@ class ScrubTest : public VolumeTest {
     Put("v/small", "what is in it");
   }
 
+  // What is damaged goes, whether or not the test failed, so that the next one finds a sound store.
+  void TearDown() override {
+    if (!IsSkipped()) {
+      for (const std::string& name : List(".")) {
+        const int error = DropVolume(name);
+        EXPECT_TRUE(error == 0 || error == ENOTDIR) << name << ": " << error;
+      }
+      EXPECT_EQ(TheMount().PxFs({"gc", "--all", TheMount().root()}).exit_code, 0);
+    }
+    VolumeTest::TearDown();
+  }
+
   // Of the mount this test works in; `found` gets "KIND PATH" of each finding, below dir().
   int Scrub(std::vector<std::string>* found = nullptr, Json* all = nullptr) {
     const RunResult run = TheMount().PxFs({"scrub", "--json", "--rate", "0", TheMount().root()});
@@ -98,6 +110,16 @@ class ScrubTest : public VolumeTest {
     return objects.empty() ? "" : objects[0];
   }
 
+  // What is replaced stays as a version until the new content is on disk, and is told until then.
+  void ExpectCleanSoon() {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    std::vector<std::string> found;
+    while (Scrub(&found) != 0) {
+      ASSERT_LT(std::chrono::steady_clock::now(), limit) << ::testing::PrintToString(found);
+      found.clear();
+    }
+  }
+
   // Seals everything, then has the object of `content` rot, and finds that.
   void DamageAndFind(std::string_view content, const std::vector<std::string>& names) {
     ASSERT_EQ(Scrub(), 0);
@@ -150,13 +172,13 @@ TEST_F(ScrubTest, WhatReplacesADamagedContentIsReadable) {
   ASSERT_NO_FATAL_FAILURE(DamageAndFind(Pattern(kLarge), {"damaged v/large"}));
   Put("v/large", "new");
   EXPECT_EQ(Get("v/large"), "new");
+  ASSERT_NO_FATAL_FAILURE(ExpectCleanSoon());
   Put("v/other", Pattern(kLarge, 5));
   ASSERT_NO_FATAL_FAILURE(DamageAndFind(Pattern(kLarge, 5), {"damaged v/other"}));
   Put("v/temp", "renamed over");
   ASSERT_EQ(Try(::rename("v/temp", "v/other")), 0);
   EXPECT_EQ(Get("v/other"), "renamed over");
-  ASSERT_EQ(Try(::truncate("v/other", 0)), 0);
-  EXPECT_EQ(Scrub(), 0);
+  ASSERT_NO_FATAL_FAILURE(ExpectCleanSoon());
 }
 
 TEST_F(ScrubTest, ARotCloneIsWrittenAnewAloneAndTheOthersStayRefused) {
