@@ -1,5 +1,6 @@
 // Every command answers in JSON when it is asked to: taken from the program's own list of commands,
 // so that a new one cannot be forgotten.
+#include <algorithm>
 #include <map>
 
 #include "tests/launcher/launcher_fixture.h"
@@ -29,6 +30,22 @@ class JsonTest : public LauncherTest {
     return found == kArguments.end() ? std::vector<std::string>{} : found->second;
   }
 
+  // Commands before may have started experiments and jobs that still run.
+  void WaitForAll() {
+    for (const char* kind : {"experiments", "jobs"}) {
+      for (const auto& one : Json({"project", kind})) {
+        WaitFor(one.dump(), [&] {
+          const auto all = Json({"project", kind});
+          const auto same = std::find_if(
+              all.begin(), all.end(), [&](const auto& other) { return other["id"] == one["id"]; });
+          if (same == all.end()) return true;
+          const std::string status = (*same)["status"];
+          return status == "succeeded" || status == "failed" || status == "stopped";
+        });
+      }
+    }
+  }
+
   static std::string Last(const std::string& command) {
     return command.substr(command.find_last_of(' ') + 1);
   }
@@ -50,6 +67,7 @@ TEST_P(JsonTest, EveryCommandAnswersInIt) {
   int64_t checked = 0;
   // What removes something is tried when all others were, and the project's end last.
   for (const int stage : {0, 1, 2}) {
+    if (stage == 2) WaitForAll();
     for (const auto& entry : Json({"man"})) {
       const std::string command = entry["command"];
       const std::string verb = Last(command);
