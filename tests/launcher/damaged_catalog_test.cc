@@ -54,10 +54,14 @@ TEST_P(DamagedCatalogTest, CommandsWorkOrSayWhatIsWrong) {
       const bool known = result.exit_code == 0 || result.exit_code == 1 || result.exit_code == 10 ||
                          result.exit_code == 12;
       EXPECT_TRUE(known) << round << ": " << result.exit_code << " " << result.err;
-      if (result.exit_code != 0) EXPECT_EQ(result.err.find("px-launch: error: "), 0u) << result.err;
+      if (result.exit_code != 0) {
+        EXPECT_EQ(result.err.find("px-launch: error: "), 0u) << result.err;
+      }
       if (result.exit_code == 12) ++refused;
     }
-    if (round == 1) EXPECT_EQ(refused, 4) << "a catalog cut, and one that is none";
+    if (round == 1) {
+      EXPECT_EQ(refused, 4) << "a catalog cut, and one that is none";
+    }
   }
   // Nothing beside it was touched.
   stdfs::copy_file(sound, Path(), stdfs::copy_options::overwrite_existing);
