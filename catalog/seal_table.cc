@@ -145,14 +145,7 @@ Status SealTable::NoteUse(const std::string& boot) {
 Status SealTable::SetAside(const Error& why) {
   LogError("{}/seals.db: {}: set aside as seals.db.damaged; objects are sealed anew", dir_,
            why.ToString());
-  find_.reset();
-  put_.reset();
-  erase_.reset();
-  database_ = Database();
-  {
-    const MutexLock lock(checkpoint_mutex_);
-    checkpointer_ = Database();
-  }
+  Close();
   const std::string path = dir_ + "/seals.db";
   if (::rename(path.c_str(), (path + ".damaged").c_str()) != 0 && errno != ENOENT) {
     return FailErrno("set aside seals.db");
@@ -161,6 +154,26 @@ Status SealTable::SetAside(const Error& why) {
     if (::unlink((path + rest).c_str()) != 0 && errno != ENOENT) return FailErrno(path + rest);
   }
   return OpenDatabase();
+}
+
+void SealTable::Close() {
+  find_.reset();
+  put_.reset();
+  erase_.reset();
+  database_ = Database();
+  const MutexLock lock(checkpoint_mutex_);
+  checkpointer_ = Database();
+}
+
+Status SealTable::Abandon() {
+  const MutexLock lock(mutex_);
+  Close();
+  // The database first: a log without one is nothing.
+  const std::string path = dir_ + "/seals.db";
+  for (const char* part : {"", "-wal", "-shm"}) {
+    if (::unlink((path + part).c_str()) != 0 && errno != ENOENT) return FailErrno(path + part);
+  }
+  return {};
 }
 
 Status SealTable::Guarded(const std::function<Status()>& body) {

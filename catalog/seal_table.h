@@ -76,6 +76,9 @@ class SealTable {
   Status Checkpoint() PX_EXCLUDES(checkpoint_mutex_);
   // What was applied so far survives power loss.
   Status Sync() PX_EXCLUDES(checkpoint_mutex_);
+  // Rows could not be taken back: none may be believed. Removes the database; every later call
+  // fails with EIO.
+  Status Abandon() PX_EXCLUDES(mutex_);
   // To be called last, when all objects that have been written to are flushed.
   Status CloseInOrder() PX_EXCLUDES(mutex_);
   // Who only looks puts it back to that: the last use ended in order.
@@ -87,6 +90,7 @@ class SealTable {
   Status BeginUse() PX_REQUIRES(mutex_);
   Status NoteUse(const std::string& boot) PX_REQUIRES(mutex_);
   Status SetAside(const Error& why) PX_REQUIRES(mutex_);
+  void Close() PX_REQUIRES(mutex_);
   // Runs `body`; where the database turns out to be broken, begins afresh and runs it again.
   Status Guarded(const std::function<Status()>& body) PX_REQUIRES(mutex_);
   Status Put(const Change& change) PX_REQUIRES(mutex_);

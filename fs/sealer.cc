@@ -127,6 +127,7 @@ void Sealer::Loop() {
   for (;;) {
     std::vector<Due> due;
     if (!WaitForDue(&due)) return;
+    if (!fs_->seals_->enabled()) continue;
     SealSome(due);
     if (const Status moved = fs_->seals_->table()->Checkpoint(); !moved) {
       LogWarn("seals.db: {}", moved.error().ToString());

@@ -37,8 +37,9 @@ Seals::Watch::~Watch() {
   std::erase(seals_->watches_, this);
 }
 
-Seals::Seals(std::shared_ptr<catalog::SealTable> table) : table_(std::move(table)) {
-  if (table_ == nullptr) return;
+Seals::Seals(std::shared_ptr<catalog::SealTable> table)
+    : table_(std::move(table)), enabled_(table_ != nullptr) {
+  if (!enabled()) return;
   const MutexLock lock(mutex_);
   const auto end = table_->End();
   const auto damaged = table_->Damaged();
@@ -66,27 +67,35 @@ void Seals::Writing(cow::ObjectId object) {
   for (Watch* watch : watches_) {
     if (watch->object_ == object) watch->clean_ = false;
   }
-  if (table_ == nullptr || object.value >= end_) return;
+  if (!enabled() || object.value >= end_) return;
   SetDamaged(object, false);
   const auto seal = table_->Find(object);
   if (seal && !*seal) return;
   const catalog::SealTable::Change change{object, std::nullopt};
-  if (const Status erased = table_->Apply({&change, 1}); !erased) {
-    LogError("taking back the seal of object {:x}: {}", object.value, erased.error().ToString());
+  Erase({&change, 1});
+}
+
+void Seals::Erase(std::span<const catalog::SealTable::Change> changes) {
+  const Status erased = table_->Apply(changes);
+  if (erased) return;
+  LogError("seals cannot be taken back, and go: {}", erased.error().ToString());
+  if (const Status gone = table_->Abandon(); !gone) {
+    LogError("seals: {}", gone.error().ToString());
   }
+  enabled_.store(false, std::memory_order_release);
+  damaged_.clear();
+  any_damaged_.store(false, std::memory_order_release);
 }
 
 void Seals::Removed(std::span<const cow::ObjectId> objects) {
-  if (table_ == nullptr) return;
+  if (!enabled()) return;
   const MutexLock lock(mutex_);
   std::vector<catalog::SealTable::Change> changes;
   for (const cow::ObjectId object : objects) {
     SetDamaged(object, false);
     if (object.value < end_) changes.push_back({object, std::nullopt});
   }
-  if (const Status erased = table_->Apply(changes); !erased) {
-    LogWarn("forgetting seals of removed objects: {}", erased.error().ToString());
-  }
+  Erase(changes);
 }
 
 bool Seals::IsDamaged(cow::ObjectId object) const {
@@ -96,7 +105,7 @@ bool Seals::IsDamaged(cow::ObjectId object) const {
 }
 
 std::optional<Seal> Seals::Find(cow::ObjectId object) {
-  if (table_ == nullptr) return std::nullopt;
+  if (!enabled()) return std::nullopt;
   const auto seal = table_->Find(object);
   if (seal) return *seal;
   LogWarn("the seal of object {:x}: {}", object.value, seal.error().ToString());
@@ -104,7 +113,7 @@ std::optional<Seal> Seals::Find(cow::ObjectId object) {
 }
 
 Status Seals::PutAll(std::span<const Put> puts) {
-  if (table_ == nullptr) return Fail(EOPNOTSUPP, "this store has no seals");
+  if (!enabled()) return Fail(EOPNOTSUPP, "this store has no seals");
   std::vector<catalog::SealTable::Change> changes;
   // Held over the transaction: who says Writing after it finds the row.
   const MutexLock lock(mutex_);

@@ -6,8 +6,9 @@
 // than it says was not changed by anybody who may. Who reads an object to seal or to verify it
 // watches it meanwhile; what came of that counts only if nobody said Writing since.
 //
-// Without a database (it could not be made, or the store is of a read-only filesystem) nothing is
-// sealed and nothing found; no filesystem operation ever fails for it.
+// Without a database (it could not be made, the store is of a read-only filesystem, or a seal could
+// not be taken back and so all had to go) nothing is sealed and nothing found; no filesystem
+// operation ever fails for it.
 //
 // Thread safe. Its mutex is one of the leaves, above SealTable's.
 #pragma once
@@ -75,7 +76,7 @@ class Seals {
   bool IsDamaged(cow::ObjectId object) const PX_EXCLUDES(mutex_);
   bool AnyDamaged() const { return any_damaged_.load(std::memory_order_acquire); }
 
-  bool enabled() const { return table_ != nullptr; }
+  bool enabled() const { return enabled_.load(std::memory_order_acquire); }
   // None too where the database cannot be read.
   std::optional<Seal> Find(cow::ObjectId object) PX_EXCLUDES(mutex_);
   // Those whose watch is still clean; the others are left out. One transaction.
@@ -90,8 +91,11 @@ class Seals {
 
  private:
   void SetDamaged(cow::ObjectId object, bool damaged) PX_REQUIRES(mutex_);
+  // Erases rows; where that fails, all of them: those that stay would accuse sound files.
+  void Erase(std::span<const catalog::SealTable::Change> changes) PX_REQUIRES(mutex_);
 
   const std::shared_ptr<catalog::SealTable> table_;
+  std::atomic<bool> enabled_;
   mutable Mutex mutex_;
   std::vector<Watch*> watches_ PX_GUARDED_BY(mutex_);
   uint64_t end_ PX_GUARDED_BY(mutex_) = 0;  // no object from here on has a seal

@@ -84,23 +84,30 @@ class ScrubTest : public VolumeTest {
   }
 
   // As a disk changes it: with no trace in the times of the object's file. A test cannot leave
-  // none, so it gives the seal the new ones.
-  static void Rot(const std::string& object) {
+  // none, so it gives the seal the new ones, while no daemon has the store.
+  void Rot(const std::string& object) {
+    ASSERT_EQ(Try(::chdir("/")), 0);
+    ASSERT_TRUE(TheMount().Unmount());
+    ASSERT_NO_FATAL_FAILURE(RotOffline(object));
+    ASSERT_TRUE(TheMount().Mount());
+    ASSERT_EQ(Try(::chdir(dir().c_str())), 0);
+  }
+  static void RotOffline(const std::string& object) {
     const struct stat before = Stat(object);
     Flip(object, before.st_size / 2);
     const struct stat after = Stat(object);
-    std::string boot = Get("/proc/sys/kernel/random/boot_id");
-    boot.resize(boot.find('\n'));
-    auto table = catalog::SealTable::Open(TheMount().store(), boot);
+    auto table = catalog::SealTable::Open(TheMount().store(), "of a test");
     ASSERT_TRUE(table) << table.error().ToString();
     const cow::ObjectId id{std::stoull(stdfs::path(object).filename(), nullptr, 16)};
     auto seal = (*table)->Find(id);
     ASSERT_TRUE(seal && *seal) << object << " has no seal";
+    ASSERT_FALSE((*seal)->doubtful) << "the daemon did not end in order";
     ASSERT_EQ((*seal)->ctime_ns, Ns(before.st_ctim));
     (*seal)->mtime_ns = Ns(after.st_mtim);
     (*seal)->ctime_ns = Ns(after.st_ctim);
     const catalog::SealTable::Change change{id, *seal};
     ASSERT_TRUE((*table)->Apply({&change, 1}));
+    ASSERT_TRUE((*table)->CloseInOrder());
   }
 
   // The only object with these bytes.
@@ -123,7 +130,7 @@ class ScrubTest : public VolumeTest {
   // Seals everything, then has the object of `content` rot, and finds that.
   void DamageAndFind(std::string_view content, const std::vector<std::string>& names) {
     ASSERT_EQ(Scrub(), 0);
-    Rot(ObjectWith(content));
+    ASSERT_NO_FATAL_FAILURE(Rot(ObjectWith(content)));
     std::vector<std::string> found;
     ASSERT_EQ(Scrub(&found), 12);
     ASSERT_EQ(found, names);
@@ -208,7 +215,7 @@ TEST_F(ScrubTest, AKeptVersionTakesThePlaceOfADamagedContent) {
             }),
             128 + SIGKILL);
   ASSERT_EQ(Scrub(), 0);
-  Rot(ObjectWith("half"));
+  ASSERT_NO_FATAL_FAILURE(Rot(ObjectWith("half")));
   Found found;
   EXPECT_EQ(Scrub(&found), 12);
   EXPECT_EQ(found, Found{"damaged v/large"});
@@ -220,7 +227,7 @@ TEST_F(ScrubTest, AKeptVersionTakesThePlaceOfADamagedContent) {
 TEST_F(ScrubTest, SendOfADamagedFileFails) {
   ASSERT_EQ(SnapshotVolume("v", "s"), 0);
   ASSERT_EQ(Scrub(), 0);
-  Rot(ObjectWith(Pattern(kLarge)));
+  ASSERT_NO_FATAL_FAILURE(Rot(ObjectWith(Pattern(kLarge))));
   EXPECT_EQ(Scrub(), 12);
   const RunResult run = TheMount().PxFs({"send", dir() + "/v/.snapshots/s"});
   EXPECT_EQ(run.exit_code, 1);

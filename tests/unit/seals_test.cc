@@ -348,6 +348,30 @@ TEST_F(SealedStoreTest, ACopiedStoreIsVerifiedAgainstItsSeals) {
   stdfs::remove_all(copy);
 }
 
+// One that stayed would accuse a sound file.
+TEST_F(SealedStoreTest, ASealThatCannotBeTakenBackTakesAllWithIt) {
+  {
+    const auto mounted = Mount(dir_, "a");
+    Write(*mounted->fs, "f", "sound bytes");
+    EXPECT_EQ(Scrub(*mounted->fs).progress["sealed"], 1);
+    {
+      auto database = catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE, 1000,
+                                              catalog::kOneProcessVfs);
+      ASSERT_TRUE(database->Execute(
+          "CREATE TRIGGER no BEFORE DELETE ON seal BEGIN SELECT RAISE(FAIL, 'no'); END"));
+    }
+    Change(*mounted->fs, "f", "S");
+    const Result result = Scrub(*mounted->fs);
+    EXPECT_EQ(result.findings.size(), 0u);
+    EXPECT_EQ(result.progress["unsealed"], 1);
+    EXPECT_FALSE(stdfs::exists(File("seals.db")));
+  }
+  const auto mounted = Mount(dir_, "a");
+  const Result result = Scrub(*mounted->fs);
+  EXPECT_EQ(result.findings.size(), 0u);
+  EXPECT_EQ(result.progress["sealed"], 1);
+}
+
 TEST_F(SealedStoreTest, WithoutSealsEverythingWorks) {
   {
     const auto mounted = Mount(dir_, "a");
