@@ -1,5 +1,7 @@
 #include "fs/sealer.h"
 
+#include <pthread.h>
+
 #include "base/log.h"
 #include "fs/filesystem.h"
 
@@ -124,6 +126,7 @@ void Sealer::SealSome(const std::vector<Due>& due) {
 }
 
 void Sealer::Loop() {
+  ::pthread_setname_np(::pthread_self(), "px-sealer");
   for (;;) {
     std::vector<Due> due;
     if (!WaitForDue(&due)) return;

@@ -40,6 +40,8 @@ namespace {
 constexpr auto kCaseLimit = std::chrono::seconds(30);
 // Of a site that is met often: these many of its first calls, and the last.
 constexpr uint64_t kFirstCalls = 3;
+// So many faults of the background show that it has met them and gone on.
+constexpr uint64_t kBackgroundHits = 20;
 
 // Where the caller does not get the errno of the call.
 struct Otherwise {
@@ -65,9 +67,15 @@ constexpr Otherwise kOtherwise[] = {
      "read of a shared"},
     {StoreCall::kTruncate, StoreFile::kObject, 0, 0, "as well", "read of a shared"},
     {StoreCall::kCreate, StoreFile::kObject, 0, 0, "as well", "read of a shared"},
+    {StoreCall::kOpen, StoreFile::kObject, EROFS, 0, "it can still be read", "open for reading"},
+    {StoreCall::kOpen, StoreFile::kObject, EROFS, 0, "as well", "read"},
     {StoreCall::kRead, StoreFile::kDatabase, 0, EIO, "SQLite tells no more of a read"},
     {StoreCall::kRead, StoreFile::kWal, 0, EIO, "SQLite tells no more of a read"},
     {StoreCall::kWrite, StoreFile::kJournal, EINTR, 0, "the write is made again"},
+    {StoreCall::kWrite, StoreFile::kSlots, EINTR, 0, "the write is made again"},
+    {StoreCall::kStat, StoreFile::kObject, 0, 0, "what is not known to be flushed is flushed again",
+     "fsync"},
+    {StoreCall::kStat, StoreFile::kObject, 0, 0, "as well", "fdatasync"},
 };
 
 std::string NameOf(int error) { return error == 0 ? "0" : strerrorname_np(error); }
@@ -108,6 +116,7 @@ class ErrnoMatrix {
   bool Prepare(const Operation& operation, Attempt* attempt);
   bool CheckAnswer(const Operation& operation, const Planned& planned, int error);
   bool EndOperations();
+  bool RunInBackground(int error);
   bool Restart(const std::string& what);
   void Settle() const;
   bool Complain(const std::string& what);
@@ -307,6 +316,34 @@ bool ErrnoMatrix::RunOperation(const Operation& operation) {
   return true;
 }
 
+// All that the daemon does by itself fails for a while: hand-overs of the journal, write-backs,
+// reclaim, the pool. Nobody who does not ask for a flush need notice, and afterwards all is caught
+// up with.
+bool ErrnoMatrix::RunInBackground(int error) {
+  label_ = "any call in the background " + NameOf(error);
+  faults_.Arm(Fault::kFail, kAnyInBackground, 0, UINT64_MAX, error);
+  watchdog_.Arm(kCaseLimit);
+  const auto end = std::chrono::steady_clock::now() + kCaseLimit;
+  std::vector<std::string> expected;
+  const auto first = attempts_;
+  while (faults_.hits() < kBackgroundHits && std::chrono::steady_clock::now() < end) {
+    Attempt attempt;
+    if (!Prepare(ErrnoOperations().front(), &attempt)) break;
+    if (::unlink(attempt.In("v/small").c_str()) != 0) Complain("unlink: " + NameOf(errno));
+    if (CloneVolume(attempt.In("v"), attempt.In("w")) != 0) Complain("clone");
+    expected.push_back(Describe(attempt));
+  }
+  if (faults_.Disarm() < kBackgroundHits) Complain("it did nothing by itself");
+  if (watchdog_.Disarm()) return Complain("it hung");
+  ++done_;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    Attempt attempt;
+    attempt.dir = fmt::format("{}/case{}", mount_.root(), first + i + 1);
+    if (Describe(attempt) != expected[i]) Complain(attempt.dir + " changed");
+  }
+  return EndOperations();
+}
+
 bool ErrnoMatrix::Run() {
   const std::string witness = mount_.root() + "/witness";
   label_ = "the witness";
@@ -325,6 +362,10 @@ bool ErrnoMatrix::Run() {
     if (!RunOperation(operation)) break;
     const bool last = &operation == &ErrnoOperations().back();
     if ((operations % end_every == 0 || last || !options_.only.empty()) && !EndOperations()) break;
+  }
+  constexpr int kErrors[] = {ENOSPC, EIO, EMFILE, EDQUOT, EROFS};
+  for (size_t i = 0; options_.only.empty() && complaints_ == 0 && i < std::size(kErrors); ++i) {
+    if (options_.stride == 1 || i % 5 == options_.offset % 5) RunInBackground(kErrors[i]);
   }
   if (complaints_ > 0) {
     std::printf("errno_matrix: %zu complaints\n%s\n", complaints_, mount_.LogTail().c_str());

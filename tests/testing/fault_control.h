@@ -45,6 +45,7 @@ enum class StoreFile : uint32_t {
   kWal,        // meta.db-wal
   kShm,        // meta.db-shm
   kSlots,      // open.slots
+  kSeals,      // seals.db and its log
   kOther,
   kCount,
 };

@@ -17,9 +17,9 @@ std::string SiteName(uint32_t site) {
       "open",   "create", "read",   "write", "truncate", "allocate", "sync",
       "rename", "link",   "unlink", "mkdir", "stat",     "clone",    "copy",
       "map",    "space",  "seek",   "times", "dup"};
-  static constexpr const char* kFiles[kStoreFiles] = {"an object",  "an object dir", "meta.log",
-                                                      "meta.db",    "meta.db-wal",   "meta.db-shm",
-                                                      "open.slots", "another file"};
+  static constexpr const char* kFiles[kStoreFiles] = {
+      "an object",   "an object dir", "meta.log", "meta.db",     "meta.db-wal",
+      "meta.db-shm", "open.slots",    "seals.db", "another file"};
   if (site == kAnySite) return "any call";
   if (site == kAnyChange) return "any change";
   if (site == kAnyInBackground) return "any call in the background";

@@ -67,7 +67,7 @@ bool InBackground() {
     char name[16] = "";
     ::prctl(PR_GET_NAME, name);
     bool named = false;
-    for (const char* own : {"px-background", "px-settle", "px-journal"}) {
+    for (const char* own : {"px-background", "px-settle", "px-journal", "px-sealer"}) {
       named = named || std::strcmp(name, own) == 0;
     }
     // A thread is named in its first lines, before it touches the store.
@@ -99,6 +99,8 @@ bool Classify(const char* path, StoreFile* file) {
     *file = StoreFile::kDatabase;
   } else if (StartsWith(rest, "open.slots")) {
     *file = StoreFile::kSlots;
+  } else if (StartsWith(rest, "seals.db")) {
+    *file = StoreFile::kSeals;
   } else {
     *file = StoreFile::kOther;
   }

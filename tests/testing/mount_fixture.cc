@@ -64,7 +64,9 @@ std::vector<std::string> MountsBelow(const std::string& path) {
 void DetachBelow(const std::string& path) {
   const std::vector<std::string> mounts = MountsBelow(path);
   for (auto it = mounts.rbegin(); it != mounts.rend(); ++it) {
-    if (::umount2(it->c_str(), MNT_DETACH) != 0)
+    // By force: a thread of a killed daemon that was dropping the kernel's pages of a file waits
+    // for a page whose writer waits for the daemon, and only the end of the connection ends both.
+    if (::umount2(it->c_str(), MNT_DETACH | MNT_FORCE) != 0)
       Execute({"fusermount3", "-u", "-z", *it}, seconds(10));
   }
 }
@@ -221,10 +223,15 @@ pid_t MountFixture::DaemonPid() const {
 // A keeper that is killed while it starts a daemon leaves one that does not name the mount yet: it
 // holds the store's lock all the same.
 void MountFixture::KillDaemon() {
+  // What waits in the kernel for the end of the connection ends with it, and cannot be reaped
+  // before.
+  KillNaming(root_);
+  Detach();
   daemon_.Kill();
   const UniqueFd lock(::open((store_ + "/lock").c_str(), O_RDWR | O_CLOEXEC));
   do {
     KillNaming(root_);
+    Detach();
   } while (lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK);
   Detach();
 }
