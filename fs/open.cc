@@ -236,7 +236,7 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     }
   }
   struct stat copy{};
-  if (::fstat(temp->get(), &copy) != 0) return FailErrno("stat of a copy of an object");
+  if (::fstat(temp->get(), &copy) != 0) return {};
   if (live_ != nullptr && !objects_->Keep(temp->get(), open.node.ToFuse())) return {};
   auto backing = kernel_->RegisterBacking(temp->get());
   if (!backing) return {};
@@ -260,8 +260,13 @@ Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool o
     fd = open.fd.get();  // stays: only holders of open.mutex exchange it while it is owned
   }
   if (fd < 0) return {};
+  // The tree knows of the open already, so it must not fail here: what cannot be passed through is
+  // served.
   struct stat backing_file{};
-  if (::fstat(fd, &backing_file) != 0) return FailErrno("stat of an object");
+  if (::fstat(fd, &backing_file) != 0) {
+    LogWarn("stat of an object: {}", std::generic_category().message(errno));
+    return {};
+  }
   auto backing = kernel_->RegisterBacking(fd);
   if (backing) {
     open.backing_id = *backing;

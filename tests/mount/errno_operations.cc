@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <string_view>
 
+#include "tests/mount/process.h"
 #include "tests/mount/volume.h"
 
 namespace px::testing {
@@ -315,10 +317,16 @@ void AddVolumes(std::vector<Operation>* all) {
   all->push_back({"drop", MakeClone, [](Attempt& at) { return DropVolume(at.In("w")); }});
   all->push_back({"restore",
                   [](Attempt& at) {
-                    int error = MakeVolume(at);
+                    const int error = MakeVolume(at);
+                    if (error != 0) return error;
                     // Killed half-way: its old content is kept.
-                    if (error == 0) error = Error(::truncate(at.In("v/large").c_str(), 0));
-                    return error;
+                    const std::string path = at.In("v/large");
+                    const int code = InChild([&path] {
+                      const int fd = ::open(path.c_str(), O_WRONLY | O_TRUNC);
+                      if (fd < 0 || ::write(fd, "torn", 4) != 4) return 1;
+                      return ::kill(::getpid(), SIGKILL);
+                    });
+                    return code == 128 + SIGKILL ? 0 : EIO;
                   },
                   [](Attempt& at) { return RestoreFile(at.In("v/large")); }});
 }
