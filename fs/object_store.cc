@@ -253,7 +253,9 @@ Status ObjectStore::Copy(int from, int to, uint64_t size) const {
       return {};
     }
     // A reflink can be refused for one file (too many owners of a block): copy then.
-    if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return FailErrno("reflink an object");
+    if (errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EROFS) {
+      return FailErrno("reflink an object");
+    }
   }
   if (::ftruncate(to, static_cast<off_t>(size)) != 0) return FailErrno("size a copy of an object");
   return CopyRange(from, to, 0, size);
