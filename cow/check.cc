@@ -15,10 +15,6 @@ namespace {
 // Rows of one repairing transaction.
 constexpr size_t kRepairRows = 4096;
 
-std::string Name(NodeId id) { return "node " + std::to_string(id.value); }
-std::string Name(ObjectId id) { return "object " + std::to_string(id.value); }
-std::string Name(VolumeId id) { return "volume " + std::to_string(id.value); }
-
 class Checker {
  public:
   Checker(PageTable* pages, bool repair, const std::function<void(const std::string&)>& report,
@@ -129,16 +125,10 @@ class Checker {
 
   // False, and reported, if the node cannot be used.
   Result<bool> Read(NodeId id, const Expected& expected, std::span<std::byte> bytes) {
-    Status status = pages_.Load(id, bytes);
-    if (status) status = ValidateNode(bytes, id);
-    if (status) status = CheckExpected(NodeView(bytes.data()), expected);
-    if (status) return true;
-    if (status.error().code() == ENOMEM) return Forward(std::move(status).error());
+    PX_ASSIGN(const std::string fault, FaultOf(pages_, id, expected, bytes));
+    if (fault.empty()) return true;
     unreadable_ = true;
-    const std::string& context = status.error().context();
-    const bool named = context.starts_with(Name(id));
-    Find(where_ + ": " +
-         (named ? context : Name(id) + ": cannot be read: " + status.error().ToString()));
+    Find(where_ + ": " + fault);
     return false;
   }
 

@@ -74,8 +74,6 @@ uint64_t Checksum(const std::byte* bytes) {
   return XXH3_64bits(bytes + sizeof(uint64_t), kNodeSize - sizeof(uint64_t));
 }
 
-std::string Name(NodeId id) { return "node " + std::to_string(id.value); }
-
 }  // namespace
 
 size_t NodeView::LowerBound(std::string_view key, bool* found) const {

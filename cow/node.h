@@ -172,4 +172,9 @@ std::string BalanceNodes(Node left, Node right, std::string_view separator, size
 // what only a parent knows.
 Status ValidateNode(std::span<const std::byte> bytes, NodeId id);
 
+// How messages name them.
+inline std::string Name(NodeId id) { return "node " + std::to_string(id.value); }
+inline std::string Name(ObjectId id) { return "object " + std::to_string(id.value); }
+inline std::string Name(VolumeId id) { return "volume " + std::to_string(id.value); }
+
 }  // namespace px::cow

@@ -51,6 +51,10 @@ struct Expected {
 Expected ExpectChild(NodeView parent, size_t i, const Expected& of_parent);
 // EUCLEAN if the node is not as its parent says.
 Status CheckExpected(NodeView node, const Expected& expected);
+// Reads a node past the cache. Empty if it is sound and as its parent says; else what is wrong, in
+// words that name it. ENOMEM.
+Result<std::string> FaultOf(PageTable& pages, NodeId id, const Expected& expected,
+                            std::span<std::byte> bytes);
 
 Status CheckKey(std::string_view key);
 

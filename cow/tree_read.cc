@@ -6,8 +6,6 @@
 namespace px::cow {
 namespace {
 
-std::string Name(NodeId id) { return "node " + std::to_string(id.value); }
-
 // The walk of a scan: the nodes from the root to a leaf and what each is expected to be.
 struct Level {
   NodePtr node;
@@ -35,6 +33,18 @@ Status CheckExpected(NodeView node, const Expected& expected) {
   if (!low_ok || !high_ok)
     return Fail(EUCLEAN, Name(node.id()) + ": keys outside its parent's range");
   return {};
+}
+
+Result<std::string> FaultOf(PageTable& pages, NodeId id, const Expected& expected,
+                            std::span<std::byte> bytes) {
+  Status status = pages.Load(id, bytes);
+  if (status) status = ValidateNode(bytes, id);
+  if (status) status = CheckExpected(NodeView(bytes.data()), expected);
+  if (status) return std::string();
+  if (status.error().code() == ENOMEM) return Forward(std::move(status).error());
+  const std::string& context = status.error().context();
+  if (context.starts_with(Name(id))) return context;
+  return Name(id) + ": cannot be read: " + status.error().ToString();
 }
 
 Status CheckKey(std::string_view key) {

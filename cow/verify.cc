@@ -8,9 +8,6 @@
 namespace px::cow {
 namespace {
 
-std::string Name(NodeId id) { return "node " + std::to_string(id.value); }
-std::string Name(ObjectId id) { return "object " + std::to_string(id.value); }
-
 using NodeBytes = std::array<std::byte, kNodeSize>;
 
 class VerifyWalk {
@@ -76,16 +73,10 @@ class VerifyWalk {
 
   // False, and reported, if the node cannot be used.
   Result<bool> Read(NodeId id, const Expected& expected, std::span<std::byte> bytes) {
-    Status status = pages_.Load(id, bytes);
-    if (status) status = ValidateNode(bytes, id);
-    if (status) status = CheckExpected(NodeView(bytes.data()), expected);
-    if (status) return true;
-    if (status.error().code() == ENOMEM) return Forward(std::move(status).error());
+    PX_ASSIGN(const std::string fault, FaultOf(pages_, id, expected, bytes));
+    if (fault.empty()) return true;
     state_.steady = false;
-    const std::string& context = status.error().context();
-    visit_.finding(context.starts_with(Name(id))
-                       ? context
-                       : Name(id) + ": cannot be read: " + status.error().ToString());
+    visit_.finding(fault);
     return false;
   }
 

@@ -68,18 +68,13 @@ Status Filesystem::NotMissing(NodeKey node, Status status) {
   return Fail(EIO, "the object of the file is missing");
 }
 
-Status Filesystem::CheckSizeOf(const OpenInode& open, const cow::InodeItem& item) const {
+Status Filesystem::CheckSizeOf(NodeKey node, const cow::InodeItem& item) const {
   if (options_.read_only || item.content != cow::ContentKind::kWhole) return {};
-  {
-    // One whose last release could not write back: the tree does not know its size.
-    const ReaderLock io(open.io);
-    if (open.live) return {};
-  }
   const cow::ObjectId object{item.object};
   PX_ASSIGN(const uint64_t present, objects_->SizeOf(object));
   const uint64_t size = item.size;
   if (present >= size) return {};
-  LogError("inode {:x} is refused: its object {:x} has {} bytes, not {}", open.node.ToFuse(),
+  LogError("inode {:x} is refused: its object {:x} has {} bytes, not {}", node.ToFuse(),
            object.value, present, size);
   return Fail(EIO, "the object of the file is too short");
 }

@@ -22,6 +22,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -319,7 +320,7 @@ class Filesystem {
   // ENOENT of a file that there is becomes EIO: its object is missing.
   Status NotMissing(NodeKey node, Status status);
   // EIO if the object of a file that is not open for writing is shorter than the file.
-  Status CheckSizeOf(const OpenInode& open, const cow::InodeItem& item) const;
+  Status CheckSizeOf(NodeKey node, const cow::InodeItem& item) const;
   // Whether somebody may be writing to the object now; who begins to says so (Seals::Writing).
   bool MayBeWritten(const CheckTarget& target);
   bool NamesObject(const CheckTarget& target);
@@ -368,6 +369,9 @@ class Filesystem {
                            NodeKey node, cow::InodeItem* item);
   Status PutDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
                    std::string_view name, const cow::DentryItem& dentry);
+  // Saves a new inode, under that name, and its parent.
+  Status PutNamed(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item, std::string_view name,
+                  const NewInode& created);
   Status EraseDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
                      std::string_view name, bool is_dir);
   static Result<bool> Exists(cow::Reader& reader, NodeKey parent, std::string_view name);
@@ -406,8 +410,14 @@ class Filesystem {
     int64_t base_mtime_ns_ = 0;
     int64_t size_ = 0;  // of the object
   };
-  Result<Opened> OpenNew(NodeKey node, LiveStart start, UniqueFd fd, cow::ObjectId object,
-                         int flags);
+  // Of a new inode: its object, empty, and what it takes to write it.
+  struct Content {
+    UniqueFd fd;
+    cow::ObjectId object;
+    LiveStart start;
+  };
+  Result<Content> NewContent(cow::Txn& txn, NewInode* created);
+  Result<Opened> OpenNew(NodeKey node, Content content, int flags);
   // With OpenInode::mutex held:
   // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
   // after that, it is closed.
@@ -479,12 +489,15 @@ class Filesystem {
   Status TakeOver(const std::vector<LiveTable::Cell>& cells,
                   const std::vector<OpenSlots::Entry>& left_over);
   Status TakeSession(const std::vector<LiveTable::Cell>& cells);
+  void TakeInodes(const std::vector<LiveTable::Cell>& cells);
+  void TakeHandles(const std::vector<LiveTable::Cell>& cells);
+  void TakeSizes(const std::vector<OpenSlots::Entry>& left_over);
   void TakeSmallCells(const std::vector<LiveTable::Cell>& cells);
   Status TakeInode(OpenInode& open, const LiveInode& noted) PX_REQUIRES(open.mutex);
   Status TakeContent(OpenInode& open, const LiveInode& noted, const cow::InodeItem& item)
       PX_REQUIRES(open.mutex);
   Status UndoExchange(const LiveInode& noted, const cow::InodeItem& item);
-  void CloseUnknownBackings(const std::vector<LiveInode>& inodes);
+  void CloseUnknownBackings(const std::set<int>& known);
   // The last release came, but its work may not have been done.
   void FinishClosed(OpenInode& open) PX_REQUIRES(open.mutex);
 

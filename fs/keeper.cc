@@ -28,7 +28,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr int kReadyFd = 3;
 constexpr int kFirstOwnFd = 10;                  // those below are for the daemon
 constexpr auto kFirstDelay = milliseconds(100);  // after the second failure, then doubled
 constexpr auto kMaxDelay = milliseconds(5000);
@@ -301,16 +300,24 @@ Status DetachMount(const std::string& mountpoint) {
     if (::umount2(mountpoint.c_str(), MNT_DETACH) != 0) return FailErrno("unmount " + mountpoint);
     return {};
   }
-  std::string path = mountpoint;
-  std::string program = "fusermount3", u = "-u", z = "-z", q = "-q", end = "--";
-  char* argv[] = {program.data(), u.data(), z.data(), q.data(), end.data(), path.data(), nullptr};
+  PX_ASSIGN(const bool done, RunFusermount({"-u", "-z", "-q"}, mountpoint));
+  return done ? Status{} : Status(Fail(EBUSY, "fusermount3 could not unmount " + mountpoint));
+}
+
+Result<bool> RunFusermount(const std::vector<std::string>& options, const std::string& mountpoint) {
+  std::vector<std::string> words = {"fusermount3"};
+  words.insert(words.end(), options.begin(), options.end());
+  words.insert(words.end(), {"--", mountpoint});
+  std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   pid_t pid = 0;
-  const int error = ::posix_spawnp(&pid, "fusermount3", nullptr, nullptr, argv, environ);
+  const int error = ::posix_spawnp(&pid, "fusermount3", nullptr, nullptr, argv.data(), environ);
   if (error != 0) return Fail(error, "run fusermount3");
   int status = 0;
   if (::waitpid(pid, &status, 0) < 0) return FailErrno("wait for fusermount3");
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  return Fail(EBUSY, "fusermount3 could not unmount " + mountpoint);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 }  // namespace px::fs

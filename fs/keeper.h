@@ -13,7 +13,9 @@
 
 namespace px::fs {
 
-inline constexpr int kLinkFd = 4;  // of a daemon: its KeeperLink
+// Descriptors of a process that was started for a mount.
+inline constexpr int kReadyFd = 3;  // where to say how it went
+inline constexpr int kLinkFd = 4;   // of a daemon: its KeeperLink
 
 struct KeeperRequest {
   std::string program;             // looked up again at each start, so that an upgrade counts
@@ -28,5 +30,7 @@ Result<int> RunKeeper(const KeeperRequest& request);
 
 // Takes the mount away, whoever has it open.
 Status DetachMount(const std::string& mountpoint);
+// `fusermount3 OPTIONS -- MOUNTPOINT`, which may unmount for an ordinary user. Whether it did.
+Result<bool> RunFusermount(const std::vector<std::string>& options, const std::string& mountpoint);
 
 }  // namespace px::fs

@@ -2,9 +2,8 @@
 //
 // Each message is one datagram (SOCK_SEQPACKET), descriptors beside it:
 //
-//   kStart    keeper → daemon, once: how it is to begin; the live table's descriptor, with
-//   take_over
-//             also those of /dev/fuse and the lock
+//   kStart    keeper → daemon, once: how it is to begin, the live table, and with take_over
+//             /dev/fuse and the lock
 //   kHold     daemon → keeper, by the first one: the descriptors to keep, and the first request
 //   kReady    daemon → keeper: requests are answered
 //   kRestart  keeper → daemon: end, another one takes over (exit code kHandOverExit)
@@ -55,7 +54,6 @@ class KeeperLink {
 
   bool take_over() const { return start_.take_over != 0; }
   // What the keeper kept, each once.
-  int fuse_fd() const { return fuse_.get(); }
   UniqueFd TakeLive() { return std::move(live_); }
   UniqueFd TakeFuse() { return std::move(fuse_); }
   UniqueFd TakeLock() { return std::move(lock_); }

@@ -232,7 +232,6 @@ Status StartDaemon(const MountRequest& request) {
   if (::pipe2(ends, O_CLOEXEC) != 0) return FailErrno("make a pipe");
   const UniqueFd reader(ends[0]);
   UniqueFd writer(ends[1]);
-  constexpr int kReadyFd = 3;
   MountRequest quiet = request;
   quiet.quiet = true;
   std::vector<std::string> words = DaemonWords(quiet);
@@ -285,17 +284,8 @@ Status RemoveMount(const std::string& mountpoint) {
       return Fail(EBUSY, mountpoint + " is in use: a file is open or a process works there");
     return FailErrno("unmount " + mountpoint);
   }
-  std::vector<std::string> words = {"fusermount3", "-u", "-q", "--", mountpoint};
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  const int error = ::posix_spawnp(&pid, "fusermount3", nullptr, nullptr, argv.data(), environ);
-  if (error != 0) return Fail(error, "run fusermount3");
-  int status = 0;
-  if (::waitpid(pid, &status, 0) < 0) return FailErrno("wait for fusermount3");
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  PX_ASSIGN(const bool done, RunFusermount({"-u", "-q"}, mountpoint));
+  if (done) return {};
   return Fail(EBUSY, mountpoint + " is in use, or not yours to unmount");
 }
 
@@ -363,11 +353,7 @@ Status Unmount(const std::string& mountpoint) {
     if (status.error().code() == ENOTTY) return Fail(EINVAL, mountpoint + " is not a px mount");
     if (status.error().code() != ENOTCONN) return Forward(status.error());
     // The daemon is dead: only the mount is left.
-    if (::geteuid() == 0) {
-      if (::umount2(mountpoint.c_str(), MNT_DETACH) != 0) return FailErrno("unmount " + mountpoint);
-      return {};
-    }
-    return RemoveMount(mountpoint);
+    return ::geteuid() == 0 ? DetachMount(mountpoint) : RemoveMount(mountpoint);
   }
   struct stat self{}, parent{};
   std::error_code error;

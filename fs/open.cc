@@ -105,12 +105,11 @@ Status Filesystem::CountOpen(OpenInode& open, int flags, uint64_t* handle) {
   return {};
 }
 
-Result<Opened> Filesystem::OpenNew(NodeKey node, LiveStart start, UniqueFd fd, cow::ObjectId object,
-                                   int flags) {
+Result<Opened> Filesystem::OpenNew(NodeKey node, Content content, int flags) {
   Opened opened;
   PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     if (open.opens == 0) {
-      BeginLive(open, std::move(start), std::move(fd), object);
+      BeginLive(open, std::move(content.start), std::move(content.fd), content.object);
       PX_TRY(EnterMode(open, cow::InodeItem{}, /*own=*/true, /*write=*/true));
     } else if (MayWrite(flags)) {
       PX_TRY(EnsureOwn(open));  // somebody found the name and opened it first
@@ -182,7 +181,7 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
     PX_TRY(Truncate(open, kill_suidgid));
     return EnterMode(open, item, /*own=*/true, /*write=*/true);
   }
-  PX_TRY(CheckSizeOf(open, item));
+  PX_TRY(CheckSizeOf(open.node, item));
   if (write) {
     PX_TRY(EnsureOwn(open));
     return EnterMode(open, item, /*own=*/true, /*write=*/true);

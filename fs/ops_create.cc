@@ -69,6 +69,26 @@ Result<Filesystem::NewInode> Filesystem::PutNewInode(cow::Txn& txn, NodeKey pare
   return created;
 }
 
+Status Filesystem::PutNamed(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
+                            std::string_view name, const NewInode& created) {
+  PX_TRY(SaveInode(txn, created.node, created.item));
+  cow::DentryItem dentry;
+  dentry.ino = created.node.ino.value;
+  dentry.type = static_cast<uint8_t>(IFTODT(created.item.mode));
+  PX_TRY(PutDentry(txn, parent, parent_item, name, dentry));
+  return SaveInode(txn, parent, *parent_item);
+}
+
+Result<Filesystem::Content> Filesystem::NewContent(cow::Txn& txn, NewInode* created) {
+  Content content;
+  PX_ASSIGN(content.object, txn.NewObject());
+  PX_ASSIGN(content.fd, objects_->Take(content.object));
+  PX_ASSIGN(content.start, PrepareLive(created->node, content.fd.get(), content.object));
+  created->item.object = content.object.value;
+  created->item.content = cow::ContentKind::kWhole;
+  return content;
+}
+
 Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t mode, dev_t rdev,
                                    const Caller& caller) {
   if (const auto done = DoneBefore()) return EntryOf(NodeKey::FromFuse(*done));
@@ -82,12 +102,7 @@ Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t
         if (exists) return Fail(EEXIST);
         PX_ASSIGN(const NewInode created,
                   PutNewInode(txn, parent, &parent_item, mode, rdev, caller));
-        PX_TRY(SaveInode(txn, created.node, created.item));
-        cow::DentryItem dentry;
-        dentry.ino = created.node.ino.value;
-        dentry.type = static_cast<uint8_t>(IFTODT(mode));
-        PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
-        PX_TRY(SaveInode(txn, parent, parent_item));
+        PX_TRY(PutNamed(txn, parent, &parent_item, name, created));
         entry = {created.node, Attr(created.node, created.item)};
         made = created.node.ToFuse();
         return {};
@@ -110,17 +125,12 @@ Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name,
         PX_ASSIGN(NewInode created,
                   PutNewInode(txn, parent, &parent_item, S_IFLNK | 0777, 0, caller));
         created.item.size = target.size();
-        PX_TRY(SaveInode(txn, created.node, created.item));
         uint16_t chunk = 0;
         for (size_t at = 0; at < target.size(); at += cow::kMaxValue) {
           PX_TRY(txn.Put(parent.volume, cow::SymlinkKey(created.node.ino, chunk++),
                          target.substr(at, cow::kMaxValue)));
         }
-        cow::DentryItem dentry;
-        dentry.ino = created.node.ino.value;
-        dentry.type = DT_LNK;
-        PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
-        PX_TRY(SaveInode(txn, parent, parent_item));
+        PX_TRY(PutNamed(txn, parent, &parent_item, name, created));
         entry = {created.node, Attr(created.node, created.item)};
         made = created.node.ToFuse();
         return {};
@@ -171,9 +181,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
   bool exists = false;
   {
     PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
-    UniqueFd fd;
-    cow::ObjectId object;
-    LiveStart start;
+    Content content;
     uint64_t made = 0;
     PX_TRY(Once(
         [&](cow::Txn& txn) -> Status {
@@ -182,25 +190,15 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
           if (exists) return {};
           PX_ASSIGN(NewInode created,
                     PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
-          PX_ASSIGN(object, txn.NewObject());
-          PX_ASSIGN(fd, objects_->Take(object));
-          PX_ASSIGN(start, PrepareLive(created.node, fd.get(), object));
-          created.item.object = object.value;
-          created.item.content = cow::ContentKind::kWhole;
-          PX_TRY(SaveInode(txn, created.node, created.item));
-          cow::DentryItem dentry;
-          dentry.ino = created.node.ino.value;
-          dentry.type = DT_REG;
-          PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
-          PX_TRY(SaveInode(txn, parent, parent_item));
+          PX_ASSIGN(content, NewContent(txn, &created));
+          PX_TRY(PutNamed(txn, parent, &parent_item, name, created));
           result.entry = {created.node, Attr(created.node, created.item)};
           made = created.node.ToFuse();
           return {};
         },
         &made));
     if (!exists) {
-      PX_ASSIGN(result.opened,
-                OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
+      PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(content), flags));
       WakePool();
       return result;
     }
@@ -218,9 +216,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
   if (const auto done = DoneBefore()) return CreatedBefore(NodeKey::FromFuse(*done), flags);
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Created result;
-  UniqueFd fd;
-  cow::ObjectId object;
-  LiveStart start;
+  Content content;
   uint64_t made = 0;
   PX_TRY(Once(
       [&](cow::Txn& txn) -> Status {
@@ -228,11 +224,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
         PX_ASSIGN(NewInode created,
                   PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
         created.item.nlink = 0;
-        PX_ASSIGN(object, txn.NewObject());
-        PX_ASSIGN(fd, objects_->Take(object));
-        PX_ASSIGN(start, PrepareLive(created.node, fd.get(), object));
-        created.item.object = object.value;
-        created.item.content = cow::ContentKind::kWhole;
+        PX_ASSIGN(content, NewContent(txn, &created));
         PX_TRY(SaveInode(txn, created.node, created.item));
         PX_TRY(txn.Put(parent.volume, cow::OrphanKey(created.node.ino), {}));
         result.entry = {created.node, Attr(created.node, created.item)};
@@ -240,8 +232,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
         return {};
       },
       &made));
-  PX_ASSIGN(result.opened,
-            OpenNew(result.entry.node, std::move(start), std::move(fd), object, flags));
+  PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(content), flags));
   table_.MarkOrphan(result.entry.node);
   WakePool();
   return result;

@@ -162,58 +162,19 @@ Status Filesystem::TakeOver(const std::vector<LiveTable::Cell>& cells,
                             const std::vector<OpenSlots::Entry>& left_over) {
   PX_TRY(TakeSession(cells));
   TakeSmallCells(cells);
-  // Of two cells of one inode the later one counts: the older was about to be freed.
-  std::unordered_map<uint64_t, std::pair<LiveInode, uint32_t>> inodes;
-  for (const LiveTable::Cell& cell : cells) {
-    if (cell.kind != LiveTable::Kind::kInode) continue;
-    const auto noted = cell.As<LiveInode>();
-    const auto [place, fresh] = inodes.try_emplace(noted.node, noted, cell.index);
-    if (fresh) continue;
-    live_->Clear(place->second.second);
-    place->second = {noted, cell.index};
-  }
-  std::vector<LiveInode> known;
-  for (const auto& [id, inode] : inodes) {
-    known.push_back(inode.first);
-    const auto open = table_.FindOrAdd(NodeKey::FromFuse(id));
-    const MutexLock lock(open->mutex);
-    open->cell = inode.second;
-    open->noted = inode.first;
-  }
-  CloseUnknownBackings(known);
-  for (const LiveTable::Cell& cell : cells) {
-    if (cell.kind != LiveTable::Kind::kHandle) continue;
-    const auto handle = cell.As<LiveHandle>();
-    const NodeKey node = NodeKey::FromFuse(handle.node);
-    opened_before_[handle.request] = {node, LiveTable::HandleOf(cell.index, cell.seq)};
-    const auto open = table_.FindOrAdd(node);
-    const MutexLock lock(open->mutex);
-    ++open->opens;
-    if (handle.access != O_RDONLY) ++open->writers;
-  }
+  TakeInodes(cells);
+  TakeHandles(cells);
+  std::set<uint64_t> kept;
   for (const auto& open : table_.All()) {
     const MutexLock lock(open->mutex);
     // One inode that cannot be taken over must not take the others with it.
     if (const Status taken = TakeInode(*open, open->noted); !taken) {
       LogError("taking over inode {:x}: {}", open->node.ToFuse(), taken.error().ToString());
     }
-  }
-  std::set<uint64_t> kept;
-  for (const auto& open : table_.All()) {
-    const MutexLock lock(open->mutex);
     if (open->temporary) kept.insert(open->node.ToFuse());
   }
   objects_->DropKeptExcept(kept);
-  for (const OpenSlots::Entry& entry : left_over) {
-    if (const auto open = table_.Find(entry.node)) {
-      const ReaderLock io(open->io);
-      if (open->live) continue;
-    }
-    if (const Status recovered = RecoverSize(entry); !recovered) {
-      LogError("recovering inode {:x}: {}", entry.node.ToFuse(), recovered.error().ToString());
-    }
-  }
-  slots_->ForgetLeftOver();
+  TakeSizes(left_over);
   for (const auto& open : table_.All()) {
     const MutexLock lock(open->mutex);
     if (open->opens == 0) {
@@ -226,6 +187,53 @@ Status Filesystem::TakeOver(const std::vector<LiveTable::Cell>& cells,
   LogInfo("took over {} open inodes, {} opens, {} requests that were done", table_.All().size(),
           opened_before_.size(), done_before_.size());
   return {};
+}
+
+void Filesystem::TakeInodes(const std::vector<LiveTable::Cell>& cells) {
+  // Of two cells of one inode the later one counts: the older was about to be freed.
+  std::unordered_map<uint64_t, std::pair<LiveInode, uint32_t>> inodes;
+  for (const LiveTable::Cell& cell : cells) {
+    if (cell.kind != LiveTable::Kind::kInode) continue;
+    const auto noted = cell.As<LiveInode>();
+    const auto [place, fresh] = inodes.try_emplace(noted.node, noted, cell.index);
+    if (fresh) continue;
+    live_->Clear(place->second.second);
+    place->second = {noted, cell.index};
+  }
+  std::set<int> backings;
+  for (const auto& [id, inode] : inodes) {
+    if (inode.first.backing_id != 0) backings.insert(inode.first.backing_id);
+    const auto open = table_.FindOrAdd(NodeKey::FromFuse(id));
+    const MutexLock lock(open->mutex);
+    open->cell = inode.second;
+    open->noted = inode.first;
+  }
+  CloseUnknownBackings(backings);
+}
+
+void Filesystem::TakeHandles(const std::vector<LiveTable::Cell>& cells) {
+  for (const LiveTable::Cell& cell : cells) {
+    if (cell.kind != LiveTable::Kind::kHandle) continue;
+    const auto handle = cell.As<LiveHandle>();
+    const NodeKey node = NodeKey::FromFuse(handle.node);
+    opened_before_[handle.request] = {node, LiveTable::HandleOf(cell.index, cell.seq)};
+    const auto open = table_.FindOrAdd(node);
+    const MutexLock lock(open->mutex);
+    ++open->opens;
+    if (handle.access != O_RDONLY) ++open->writers;
+  }
+}
+
+// Of files that were open for writing and are no longer.
+void Filesystem::TakeSizes(const std::vector<OpenSlots::Entry>& left_over) {
+  for (const OpenSlots::Entry& entry : left_over) {
+    const auto open = table_.Find(entry.node);
+    if (open != nullptr && IsLive(*open)) continue;
+    if (const Status recovered = RecoverSize(entry); !recovered) {
+      LogError("recovering inode {:x}: {}", entry.node.ToFuse(), recovered.error().ToString());
+    }
+  }
+  slots_->ForgetLeftOver();
 }
 
 Status Filesystem::TakeSession(const std::vector<LiveTable::Cell>& cells) {
@@ -271,11 +279,7 @@ void Filesystem::TakeSmallCells(const std::vector<LiveTable::Cell>& cells) {
 }
 
 // A file that is registered once more tells how far the ids have come.
-void Filesystem::CloseUnknownBackings(const std::vector<LiveInode>& inodes) {
-  std::set<int> known;
-  for (const LiveInode& inode : inodes) {
-    if (inode.backing_id != 0) known.insert(inode.backing_id);
-  }
+void Filesystem::CloseUnknownBackings(const std::set<int>& known) {
   if (!passthrough_) return;
   const auto probe = objects_->TempFile();
   if (!probe) return;
@@ -379,12 +383,7 @@ void Filesystem::FinishClosed(OpenInode& open) {
       AddMaybeMapped(open.node, open.object);
     }
   }
-  bool live = false;
-  {
-    const ReaderLock io(open.io);
-    live = open.live;
-  }
-  if (live && !open.orphan) {
+  if (IsLive(open) && !open.orphan) {
     if (const Status written = WriteBack(open, /*end_live=*/true); !written) {
       LogError("writing back inode {:x}: {}", open.node.ToFuse(), written.error().ToString());
       return;

@@ -46,8 +46,6 @@ namespace stdfs = std::filesystem;
 using fs::Filesystem;
 using fs::NodeKey;
 
-const fs::Caller kRoot{0, 0, 022, nullptr};
-constexpr NodeKey kTop{cow::kRootVolume, cow::kRootIno};
 constexpr unsigned kLimitSeconds = 60;
 constexpr int kMaxDepth = 12;
 

@@ -21,7 +21,7 @@ struct DiskKind {
   const char* options;
 };
 
-class FullDiskTest : public ::testing::TestWithParam<DiskKind> {
+class FullDiskTest : public OnSmallDisk<DiskKind> {
  protected:
   void SetUp() override {
     auto disk = SmallDisk::Create(GetParam().type, 320);
@@ -31,13 +31,6 @@ class FullDiskTest : public ::testing::TestWithParam<DiskKind> {
     ASSERT_EQ(CreateVolume(In("v")), 0);
     ASSERT_EQ(CreateVolume(In("ballast")), 0);
   }
-  void TearDown() override {
-    if (disk_ == nullptr) return;
-    ASSERT_TRUE(disk_->Unmount());
-    const RunResult fsck = SmallDisk::PxFs({"fsck", disk_->store()});
-    EXPECT_EQ(fsck.exit_code, 0) << fsck.output;
-  }
-  std::string In(const std::string& name) const { return disk_->root() + "/" + name; }
 
   // Fills what is left, with files of `size` below `dir`, until not one byte more fits.
   void Fill(const std::string& dir) {
@@ -73,7 +66,6 @@ class FullDiskTest : public ::testing::TestWithParam<DiskKind> {
     }
   }
 
-  std::unique_ptr<SmallDisk> disk_;
   std::map<std::string, size_t> acknowledged_, sizes_;
 };
 

@@ -19,7 +19,7 @@ namespace {
 
 constexpr auto kLimit = std::chrono::seconds(60);
 
-class SmallDiskTest : public ::testing::TestWithParam<const char*> {
+class SmallDiskTest : public OnSmallDisk<const char*> {
  protected:
   void Make(const std::string& type, uint64_t megabytes) {
     auto disk = SmallDisk::Create(type, megabytes);
@@ -28,13 +28,6 @@ class SmallDiskTest : public ::testing::TestWithParam<const char*> {
     ASSERT_TRUE(disk_->Mount(GetParam()));
     ASSERT_EQ(CreateVolume(In("v")), 0);
   }
-  void TearDown() override {
-    if (disk_ == nullptr) return;
-    ASSERT_TRUE(disk_->Unmount());
-    const RunResult fsck = SmallDisk::PxFs({"fsck", disk_->store()});
-    EXPECT_EQ(fsck.exit_code, 0) << fsck.output;
-  }
-  std::string In(const std::string& name) const { return disk_->root() + "/" + name; }
   std::string Name(const std::string& dir, size_t number) const {
     return In(dir + "/f" + std::to_string(number));
   }
@@ -65,7 +58,6 @@ class SmallDiskTest : public ::testing::TestWithParam<const char*> {
     }
   }
 
-  std::unique_ptr<SmallDisk> disk_;
   std::map<std::string, std::pair<size_t, size_t>> files_;
   size_t next_ = 0;
 };

@@ -1,4 +1,5 @@
-// A kernel side that does nothing: every file is served in cached mode.
+// For tests that call a Filesystem themselves: a kernel side that does nothing, so that every file
+// is served in cached mode; who asks; where to begin.
 #pragma once
 
 #include <string>
@@ -6,6 +7,9 @@
 #include "fs/filesystem.h"
 
 namespace px::testing {
+
+inline const fs::Caller kRoot{0, 0, 022, nullptr};
+inline constexpr fs::NodeKey kTop{cow::kRootVolume, cow::kRootIno};  // the mount's root directory
 
 class NoKernel final : public fs::KernelSide {
  public:

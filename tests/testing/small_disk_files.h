@@ -1,17 +1,35 @@
-// What tests on small disks write and read back.
+// What tests on small disks have in common: a disk whose store must be sound at the end, and what
+// they write and read back.
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 
 #include "base/unique_fd.h"
+#include "tests/testing/small_disk.h"
 
 namespace px::testing {
+
+template <typename Param>
+class OnSmallDisk : public ::testing::TestWithParam<Param> {
+ protected:
+  void TearDown() override {
+    if (disk_ == nullptr) return;
+    ASSERT_TRUE(disk_->Unmount());
+    const RunResult fsck = SmallDisk::PxFs({"fsck", disk_->store()});
+    EXPECT_EQ(fsck.exit_code, 0) << fsck.output;
+  }
+  std::string In(const std::string& name) const { return disk_->root() + "/" + name; }
+
+  std::unique_ptr<SmallDisk> disk_;  // made by the test; none where it was skipped
+};
 
 inline std::string Content(size_t number, size_t size) {
   std::string bytes(size, static_cast<char>('a' + number % 26));

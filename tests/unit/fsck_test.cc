@@ -19,9 +19,6 @@ namespace stdfs = std::filesystem;
 using fs::Filesystem;
 using fs::NodeKey;
 
-const fs::Caller kRoot{0, 0, 022, nullptr};
-constexpr NodeKey kTop{cow::kRootVolume, cow::kRootIno};
-
 class FsckTest : public ::testing::Test {
  protected:
   void SetUp() override {

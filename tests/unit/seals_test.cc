@@ -28,9 +28,6 @@ using cow::ObjectId;
 using fs::Filesystem;
 using fs::NodeKey;
 
-const fs::Caller kRoot{0, 0, 022, nullptr};
-constexpr NodeKey kTop{cow::kRootVolume, cow::kRootIno};
-
 class SealsTest : public ::testing::Test {
  protected:
   void SetUp() override {
