@@ -32,32 +32,35 @@ bool KernelOffersUring() {
   return parameter >> value && (value == 'Y' || value == '1');
 }
 
-std::atomic<RequestLoop*> signalled_loop = nullptr;
+std::atomic<int> signalled_fd = -1;
 
-void StopLoop(int) {
+void TellWatcher(int) {
   const int code = errno;
-  if (RequestLoop* loop = signalled_loop) loop->Stop();
+  const uint64_t one = 1;
+  // Full only where it is readable anyway.
+  [[maybe_unused]] const ssize_t written = ::write(signalled_fd, &one, sizeof one);
   errno = code;
 }
 
-// While it lives, SIGINT, SIGTERM and SIGHUP stop the loop, and SIGPIPE does nothing.
-class StopAtSignals {
+// While it lives, SIGINT, SIGTERM and SIGHUP make `fd` readable, an eventfd, and SIGPIPE does
+// nothing.
+class CatchSignals {
  public:
-  explicit StopAtSignals(RequestLoop* loop) {
-    signalled_loop = loop;
+  explicit CatchSignals(int fd) {
+    signalled_fd = fd;
     struct sigaction action{};
     action.sa_flags = SA_RESTART;
     for (size_t i = 0; i < kSignals.size(); ++i) {
-      action.sa_handler = kSignals[i] == SIGPIPE ? SIG_IGN : StopLoop;
+      action.sa_handler = kSignals[i] == SIGPIPE ? SIG_IGN : TellWatcher;
       ::sigaction(kSignals[i], &action, &before_[i]);
     }
   }
-  ~StopAtSignals() {
+  ~CatchSignals() {
     for (size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
-    signalled_loop = nullptr;
+    signalled_fd = -1;
   }
-  StopAtSignals(const StopAtSignals&) = delete;
-  StopAtSignals& operator=(const StopAtSignals&) = delete;
+  CatchSignals(const CatchSignals&) = delete;
+  CatchSignals& operator=(const CatchSignals&) = delete;
 
  private:
   static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
@@ -77,8 +80,10 @@ FuseSession::FuseSession(SessionOptions options, std::string mountpoint)
 Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
                                                         const SessionOptions& options,
                                                         const std::string& mountpoint, Clock* clock,
-                                                        KeeperLink* keeper, KeptFds kept) {
+                                                        Notifier* notifier, KeeperLink* keeper,
+                                                        KeptFds kept) {
   std::unique_ptr<FuseSession> self(new FuseSession(options, mountpoint));
+  self->notifier_ = notifier;
   self->keeper_ = keeper;
   self->kept_ = kept;
   std::string settings = "default_permissions,fsname=" + options.name + ",subtype=px";
@@ -105,15 +110,20 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
   if (fuse_session_mount(self->session_, mountpoint.c_str()) != 0) {
     return Fail(errno != 0 ? errno : EPERM, "mount on " + mountpoint);
   }
+  self->device_.Set(fuse_session_fd(self->session_));
   self->mounted_ = true;
   return self;
 }
 
 FuseSession::~FuseSession() {
-  // With a keeper the mount is the keeper's.
-  if (mounted_ && (keeper_ == nullptr || !keeper_->alive())) fuse_session_unmount(session_);
+  if (mounted_) {
+    if (const Status unmounted = Unmount(); !unmounted) {
+      LogWarn("{}", unmounted.error().ToString());
+    }
+  }
   control_.reset();
   filesystem_.reset();
+  device_.Clear();
   if (session_ != nullptr) fuse_session_destroy(session_);
 }
 
@@ -133,16 +143,18 @@ Status FuseSession::Run(std::function<void()> ready, bool* hand_over) {
       options_.threads);
   Status status = Begin();
   if (status) status = Serve(hand_over);
+  control_->Close();
   if (*hand_over) return status;
   const Status unmounted = Unmount();
   return status ? unmounted : status;
 }
 
 Status FuseSession::Serve(bool* hand_over) {
-  const UniqueFd done(::eventfd(0, EFD_CLOEXEC));
-  if (!done) return FailErrno("make an eventfd");
-  const StopAtSignals signals(loop_.get());
-  std::thread watcher([&] { WatchKeeper(done.get(), hand_over); });
+  const UniqueFd done(::eventfd(0, EFD_CLOEXEC)),
+      signalled(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!done || !signalled) return FailErrno("make an eventfd");
+  const CatchSignals signals(signalled.get());
+  std::thread watcher([&] { Watch(done.get(), signalled.get(), hand_over); });
   control_->set_lane(kControlLane);
   serving_ = true;
   if (keeper_ != nullptr && keeper_->alive()) keeper_->Ready();
@@ -153,30 +165,34 @@ Status FuseSession::Serve(bool* hand_over) {
   return status;
 }
 
-// Until `done` is readable, or the keeper wants another daemon: then what was begun is ended.
-void FuseSession::WatchKeeper(int done, bool* hand_over) {
-  while (keeper_ != nullptr && keeper_->alive()) {
-    pollfd fds[2] = {{done, POLLIN, 0}, {keeper_->fd(), POLLIN, 0}};
-    if (::poll(fds, 2, -1) < 0) continue;
+void FuseSession::Watch(int done, int signalled, bool* hand_over) {
+  for (;;) {
+    const bool kept = keeper_ != nullptr && keeper_->alive();
+    pollfd fds[3] = {
+        {done, POLLIN, 0}, {signalled, POLLIN, 0}, {kept ? keeper_->fd() : -1, POLLIN, 0}};
+    if (::poll(fds, 3, -1) < 0) continue;
     if (fds[0].revents != 0) return;
-    if (fds[1].revents == 0 || !keeper_->WantsRestart()) continue;
+    if (fds[1].revents != 0) break;
+    if (fds[2].revents == 0 || !keeper_->WantsRestart()) continue;
     *hand_over = true;
     filesystem_->HandOver();
-    control_->Close();  // while requests are served: what was begun may wait for them
-    return loop_->Stop();
+    break;
   }
+  control_->Close();  // while requests are served: what was begun may wait for them
+  loop_->Stop();
 }
 
 Status FuseSession::Unmount() {
   mounted_ = false;
-  if (keeper_ == nullptr) {
-    fuse_session_unmount(session_);
-  } else if (!keeper_->alive()) {
-    // Else it is the keeper's to do. It may be gone already.
-    const Status detached = DetachMount(mountpoint_);
-    if (!detached && detached.error().code() != EINVAL) return detached;
-  }
-  return {};
+  if (keeper_ != nullptr && keeper_->alive()) return {};  // the keeper's to do
+  const int fd = fuse_session_fd(session_);
+  const bool gone = IsConnectionGone(fd);
+  device_.Clear();
+  // The device is closed first, or the unmount would wait for answers. libfuse goes by its number,
+  // which must not become another file's.
+  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null || ::dup3(null.get(), fd, O_CLOEXEC) < 0) return FailErrno("close /dev/fuse");
+  return gone ? Status{} : DetachMount(mountpoint_);
 }
 
 void FuseSession::Answered() {
@@ -196,23 +212,26 @@ void FuseSession::Defer(std::function<void()> work) {
 Result<int> FuseSession::RegisterBacking(int fd) {
   BackingMap map;
   map.fd = fd;
-  const int id = ::ioctl(fuse_session_fd(session_), kBackingOpen, &map);
+  const int id = device_.Use([&](int device) { return ::ioctl(device, kBackingOpen, &map); });
   if (id < 0) return FailErrno("register a backing file");
   if (id == 0) return Fail(EINVAL, "backing id 0");
   return id;
 }
 
-void FuseSession::UnregisterBacking(int backing_id) {
+bool FuseSession::CloseBacking(int backing_id) {
   auto id = static_cast<uint32_t>(backing_id);
-  if (::ioctl(fuse_session_fd(session_), kBackingClose, &id) != 0) {
+  // With the device they are all gone.
+  return device_.Use(
+      [&](int device) { return device < 0 || ::ioctl(device, kBackingClose, &id) == 0; });
+}
+
+void FuseSession::UnregisterBacking(int backing_id) {
+  if (!CloseBacking(backing_id)) {
     LogError("closing backing file {}: {}", backing_id, std::generic_category().message(errno));
   }
 }
 
-void FuseSession::UnregisterIfKnown(int backing_id) {
-  auto id = static_cast<uint32_t>(backing_id);
-  ::ioctl(fuse_session_fd(session_), kBackingClose, &id);
-}
+void FuseSession::UnregisterIfKnown(int backing_id) { CloseBacking(backing_id); }
 
 std::string FuseSession::StatusJson() {
   const auto number = [](auto value) { return std::to_string(value); };
@@ -236,21 +255,20 @@ void FuseSession::Notify(std::function<void()> body) {
 }
 
 void FuseSession::InvalidateEntry(NodeKey parent, const std::string& name) {
-  const int result =
-      fuse_lowlevel_notify_inval_entry(session_, parent.ToFuse(), name.c_str(), name.size());
+  const int result = notifier_->InvalidateEntry(&device_, parent.ToFuse(), name);
   if (result != 0 && result != -ENOENT) LogWarn("invalidating entry '{}': {}", name, result);
 }
 
 void FuseSession::InvalidateAttributes(NodeKey node) {
   Notify([this, node] {
-    const int result = fuse_lowlevel_notify_inval_inode(session_, node.ToFuse(), -1, 0);
+    const int result = Notifier::InvalidateAttributes(&device_, node.ToFuse());
     if (result != 0 && result != -ENOENT)
       LogWarn("invalidating inode {:x}: {}", node.ToFuse(), result);
   });
 }
 
 void FuseSession::InvalidateData(NodeKey node) {
-  const int result = fuse_lowlevel_notify_inval_inode(session_, node.ToFuse(), 0, 0);
+  const int result = notifier_->InvalidateData(&device_, node.ToFuse());
   if (result != 0 && result != -ENOENT)
     LogWarn("invalidating data of {:x}: {}", node.ToFuse(), result);
 }

@@ -9,7 +9,9 @@
 
 #include "base/result.h"
 #include "fs/filesystem.h"
+#include "fs/fuse_device.h"
 #include "fs/keeper_link.h"
+#include "fs/notifier.h"
 #include "fs/request.h"
 
 struct fuse_session;
@@ -44,11 +46,13 @@ class FuseSession final : public KernelSide {
  public:
   // Opens the filesystem on `parts` and mounts it, or takes over the mount that the keeper holds.
   // EPERM/EACCES no right to /dev/fuse or to mount, ENODEV no FUSE in the kernel, otherwise what
-  // Filesystem::Open gives. `keeper` (none: nobody takes this mount over) must outlive the session.
+  // Filesystem::Open gives. `notifier` and `keeper`
+  // (none: nobody takes this mount over) must outlive the session.
   static Result<std::unique_ptr<FuseSession>> Mount(Filesystem::Parts parts,
                                                     const SessionOptions& options,
                                                     const std::string& mountpoint, Clock* clock,
-                                                    KeeperLink* keeper, KeptFds kept);
+                                                    Notifier* notifier, KeeperLink* keeper,
+                                                    KeptFds kept);
   ~FuseSession() override;
 
   // Serves requests until the mount is gone, a SIGINT, SIGTERM or SIGHUP came, or the keeper wants
@@ -80,8 +84,11 @@ class FuseSession final : public KernelSide {
   // `body` now, or by a control thread while nobody answers requests yet that it may wait for.
   void Notify(std::function<void()> body);
   Status Serve(bool* hand_over);
-  void WatchKeeper(int done, bool* hand_over);
+  // Until `done` is readable: what was begun is ended, and the loop stopped, where `signalled` is
+  // readable or the keeper wants another daemon (*hand_over).
+  void Watch(int done, int signalled, bool* hand_over);
   Status Unmount();
+  bool CloseBacking(int backing_id);
 
   // fuse_takeover.cc: the first request of a mount, and those that come again.
   Status TakeDevice();
@@ -101,6 +108,8 @@ class FuseSession final : public KernelSide {
   std::unique_ptr<RequestLoop> loop_;
   std::unique_ptr<ControlThreads> control_;
   struct fuse_session* session_ = nullptr;
+  FuseDevice device_;  // that of session_
+  Notifier* notifier_ = nullptr;
   bool passthrough_refused_ = false;
   std::atomic<bool> serving_ = false;  // requests are answered by the loop
   bool mounted_ = false;

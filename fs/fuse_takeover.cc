@@ -25,6 +25,7 @@ constexpr unsigned kSlot = 0;
 Status FuseSession::TakeDevice() {
   const std::string path = "/dev/fd/" + std::to_string(keeper_->TakeFuse().Release());
   if (fuse_session_mount(session_, path.c_str()) != 0) return Fail(EBADF, "take over " + path);
+  device_.Set(fuse_session_fd(session_));
   // Answered already by an earlier daemon: the kernel refuses the answer, and libfuse knows what
   // was agreed on.
   Process(keeper_->init());

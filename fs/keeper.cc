@@ -254,8 +254,7 @@ Result<int> Keeper::Run() {
 }
 
 int Keeper::End(int exit_code) {
-  pollfd connection{fuse_.get(), 0, 0};
-  const bool gone = ::poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR) != 0;
+  const bool gone = IsConnectionGone(fuse_.get());
   Report(kEnded);
   fuse_.Reset();  // first, or the unmount would wait for answers
   if (!gone) {
@@ -295,9 +294,15 @@ Result<int> RunKeeper(const KeeperRequest& request) {
   return keeper.Run();
 }
 
+bool IsConnectionGone(int device) {
+  pollfd connection{device, 0, 0};
+  return ::poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR) != 0;
+}
+
 Status DetachMount(const std::string& mountpoint) {
   if (::geteuid() == 0) {
-    if (::umount2(mountpoint.c_str(), MNT_DETACH) != 0) return FailErrno("unmount " + mountpoint);
+    if (::umount2(mountpoint.c_str(), MNT_DETACH | MNT_FORCE) != 0)
+      return FailErrno("unmount " + mountpoint);
     return {};
   }
   PX_ASSIGN(const bool done, RunFusermount({"-u", "-z", "-q"}, mountpoint));

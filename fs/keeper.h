@@ -28,7 +28,9 @@ struct KeeperRequest {
 // Returns when the mount is gone: the exit code for the process.
 Result<int> RunKeeper(const KeeperRequest& request);
 
-// Takes the mount away, whoever has it open.
+// Whether the mount of that descriptor of /dev/fuse was taken away or aborted.
+bool IsConnectionGone(int device);
+// Takes the mount away, whoever has it open. Root's also wakes who waits for an answer.
 Status DetachMount(const std::string& mountpoint);
 // `fusermount3 OPTIONS -- MOUNTPOINT`, which may unmount for an ordinary user. Whether it did.
 Result<bool> RunFusermount(const std::vector<std::string>& options, const std::string& mountpoint);

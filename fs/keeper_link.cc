@@ -1,68 +1,33 @@
 #include "fs/keeper_link.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 
+#include "base/descriptor_socket.h"
 #include "base/log.h"
 
 namespace px::fs {
 namespace {
 
 constexpr size_t kHead = offsetof(KeeperMessage, bytes);
-constexpr size_t kControlSize = CMSG_SPACE(sizeof(int) * KeeperMessage::kMaxFds);
 
 }  // namespace
 
 bool KeeperMessage::Send(int socket, std::span<const int> fds) const {
-  KeeperMessage copy = *this;
-  iovec part{&copy, kHead + size};
-  alignas(cmsghdr) std::array<char, kControlSize> control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (!fds.empty()) {
-    message.msg_control = control.data();
-    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(fds.size_bytes());
-    std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
-  }
-  return ::sendmsg(socket, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(kHead + size);
+  return SendDescriptors(socket, std::as_bytes(std::span(this, 1)).first(kHead + size), fds);
 }
 
 int KeeperMessage::Receive(int socket, std::span<int, kMaxFds> fds) {
-  iovec part{this, sizeof *this};
-  alignas(cmsghdr) std::array<char, kControlSize> control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  ssize_t got = 0;
-  do {
-    got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
+  const ssize_t got = ReceiveDescriptors(socket, std::as_writable_bytes(std::span(this, 1)), fds);
   if (got == 0) return 0;
   if (got < static_cast<ssize_t>(kHead) || static_cast<size_t>(got) < kHead + size) {
     if (got >= 0) errno = EPROTO;
     return -1;
   }
-  int count = 0;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    count = static_cast<int>((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    std::memcpy(fds.data(), CMSG_DATA(header), sizeof(int) * static_cast<size_t>(count));
-  }
-  return 1 + count;
+  return 1 + static_cast<int>(std::ranges::count_if(fds, [](int fd) { return fd >= 0; }));
 }
 
 Result<std::unique_ptr<KeeperLink>> KeeperLink::Open(int socket) {

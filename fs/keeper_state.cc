@@ -1,12 +1,16 @@
 #include "fs/keeper_state.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <sstream>
+
+#include "base/unique_fd.h"
 
 namespace px::fs {
 namespace {
@@ -72,6 +76,13 @@ Result<KeeperState> ReadKeeperState(const std::string& mountpoint) {
     if (name == "state") std::getline(fields >> std::ws, state.state);
   }
   return state;
+}
+
+bool IsAbandoned(const std::string& mountpoint) {
+  const std::string store = StoreOf(mountpoint);
+  if (store.empty()) return false;
+  const UniqueFd lock(::open((store + "/lock").c_str(), O_RDONLY | O_CLOEXEC));
+  return lock && ::flock(lock.get(), LOCK_SH | LOCK_NB) == 0;
 }
 
 }  // namespace px::fs

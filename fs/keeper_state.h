@@ -32,4 +32,7 @@ struct KeeperState {
 // or one that never had a keeper; EACCES: of somebody else's store.
 Result<KeeperState> ReadKeeperState(const std::string& mountpoint);
 
+// Whether there is a px mount at that path, and nobody has its store open. Asks no daemon.
+bool IsAbandoned(const std::string& mountpoint);
+
 }  // namespace px::fs

@@ -24,6 +24,7 @@
 #include "fs/keeper.h"
 #include "fs/keeper_link.h"
 #include "fs/keeper_state.h"
+#include "fs/notifier.h"
 #include "fs/store_dir.h"
 
 extern char** environ;
@@ -120,8 +121,8 @@ Result<StoreDir> OpenStore(const MountRequest& request, const SessionOptions& op
   return StoreDir::Open(request.store, /*create=*/!options.filesystem.read_only);
 }
 
-Status Serve(const MountRequest& request, KeeperLink* keeper, const std::function<void()>& ready,
-             bool* hand_over) {
+Status Serve(const MountRequest& request, Notifier* notifier, KeeperLink* keeper,
+             const std::function<void()>& ready, bool* hand_over) {
   PX_ASSIGN(SessionOptions options, ParseOptions(request.options));
   const bool take_over = keeper != nullptr && keeper->take_over();
   std::string mountpoint = request.mountpoint;
@@ -151,8 +152,9 @@ Status Serve(const MountRequest& request, KeeperLink* keeper, const std::functio
     PX_ASSIGN(state, store.OpenKeeperState());
   }
   SystemClock clock;
-  PX_ASSIGN(const auto session, FuseSession::Mount(std::move(parts), options, mountpoint, &clock,
-                                                   keeper, {store.lock_fd(), state.get()}));
+  PX_ASSIGN(const auto session,
+            FuseSession::Mount(std::move(parts), options, mountpoint, &clock, notifier, keeper,
+                               {store.lock_fd(), state.get()}));
   if (!take_over) {
     PX_TRY(store.Announce(mountpoint, keeper != nullptr ? keeper->start().keeper_pid : ::getpid()));
   }
@@ -170,6 +172,7 @@ Result<int> ServeDaemon(const MountRequest& request) {
   // Nodes pass from thread to thread. With an arena for each thread, what all of them have free at
   // some time adds up, and the daemon grows with what it was asked for.
   ::mallopt(M_ARENA_MAX, 1);
+  PX_ASSIGN(const auto notifier, Notifier::Start(kControlLanes));  // before all threads
   int ready_fd = request.ready_fd;
   bool reported = false;
   const auto ready = [&] {
@@ -183,7 +186,7 @@ Result<int> ServeDaemon(const MountRequest& request) {
     if (keeper->start().tell_ready == 0) ready_fd = -1;
   }
   bool hand_over = false;
-  const Status status = Serve(request, keeper.get(), ready, &hand_over);
+  const Status status = Serve(request, notifier.get(), keeper.get(), ready, &hand_over);
   if (!status && ready_fd >= 0 && !reported) {
     Report(ready_fd, fmt::format("{} {}", status.error().code(), status.error().context()));
   }
@@ -289,6 +292,11 @@ Status RemoveMount(const std::string& mountpoint) {
   return Fail(EBUSY, mountpoint + " is in use, or not yours to unmount");
 }
 
+// The daemon is dead: only the mount is left.
+Status RemoveDeadMount(const std::string& mountpoint) {
+  return ::geteuid() == 0 ? DetachMount(mountpoint) : RemoveMount(mountpoint);
+}
+
 }  // namespace
 
 Result<int> Mount(const MountRequest& request) {
@@ -341,6 +349,8 @@ Status Restart(const std::string& mountpoint) {
 }
 
 Status Unmount(const std::string& mountpoint) {
+  // Asks nobody: a call into the mount may wait for ever.
+  if (IsAbandoned(mountpoint)) return RemoveDeadMount(mountpoint);
   if (const auto kept = ReadKeeperState(mountpoint); kept && kept->Is(kWaiting)) {
     // Nobody would answer.
     const UniqueFd keeper = OpenProcess(kept->keeper);
@@ -352,8 +362,7 @@ Status Unmount(const std::string& mountpoint) {
   if (!status) {
     if (status.error().code() == ENOTTY) return Fail(EINVAL, mountpoint + " is not a px mount");
     if (status.error().code() != ENOTCONN) return Forward(status.error());
-    // The daemon is dead: only the mount is left.
-    return ::geteuid() == 0 ? DetachMount(mountpoint) : RemoveMount(mountpoint);
+    return RemoveDeadMount(mountpoint);
   }
   struct stat self{}, parent{};
   std::error_code error;

@@ -69,7 +69,7 @@ add_executable(keeper_test
   mount/keeper_test.cc
   mount/volume_fixture.cc
 )
-target_link_libraries(keeper_test PRIVATE px_mount_main px_fs)
+target_link_libraries(keeper_test PRIVATE px_mount_main px_fault_testing px_fs)
 px_mount_test(keeper_test passthrough cached user xfs)
 
 add_executable(diff_fuzz

@@ -14,6 +14,7 @@
 #include <set>
 
 #include "tests/mount/volume_fixture.h"
+#include "tests/testing/fault_injector.h"
 #include "tests/testing/takeovers.h"
 #include "uapi/px_ioctl.h"
 
@@ -481,6 +482,91 @@ TEST_F(OwnMountTest, NokeeperIsAMountThatDiesWithItsDaemon) {
   ASSERT_TRUE(WaitForEnd(daemon));
   EXPECT_EQ(OpenErrno(mnt() + "/f", O_RDONLY), ENOTCONN);
   keeper_ = daemon;
+}
+
+// A daemon that is killed while the kernel waits, for its sake, for a page that another of its
+// threads should write: no signal ends such a wait.
+class StuckDaemonTest : public KeeperTest {
+ protected:
+  void SetUp() override {
+    KeeperTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    base_ = fmt::format("{}/stuck{}", TheMount().scratch(), ++made_);
+    ASSERT_EQ(Try(::mkdir(base_.c_str(), 0755)), 0);
+    ASSERT_EQ(Try(::mkdir((base_ + "/mnt").c_str(), 0755)), 0);
+    auto faults = FaultInjector::Create(base_, base_ + "/store");
+    if (!faults) GTEST_SKIP() << faults.error().ToString();
+    faults_ = std::move(*faults);
+  }
+  void TearDown() override {
+    if (mapped_ != nullptr) ::munmap(mapped_, 4096);
+    if (daemon_ > 0) Execute({MountFixture::PxFsProgram(), "umount", mnt()});
+    KeeperTest::TearDown();
+  }
+
+  std::string mnt() const { return base_ + "/mnt"; }
+  // Kills the daemon in that state; the clone that led to it runs on.
+  void MountAndKill(const std::vector<std::string>& options) {
+    std::vector<std::string> words = {"env"};
+    words.insert(words.end(), faults_->environment().begin(), faults_->environment().end());
+    words.insert(words.end(), {MountFixture::PxFsProgram(), "mount", "--store", base_ + "/store"});
+    for (const std::string& option : options) words.insert(words.end(), {"-o", option});
+    words.push_back(mnt());
+    const RunResult mounted = Execute(words);
+    ASSERT_EQ(mounted.exit_code, 0) << mounted.output;
+    daemon_ = NumberOf(Execute({MountFixture::PxFsProgram(), "status", mnt()}).output, "pid");
+    ASSERT_GT(daemon_, 1);
+    ASSERT_EQ(Execute({MountFixture::PxFsProgram(), "create", mnt() + "/v"}).exit_code, 0);
+    const UniqueFd fd = Open(mnt() + "/v/f", O_CREAT | O_RDWR);
+    WriteAt(fd.get(), 0, std::string(4096, 'a'));
+    void* map = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    ASSERT_NE(map, MAP_FAILED);
+    mapped_ = static_cast<char*>(map);
+    mapped_[0] = 'b';
+    file_ = UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    faults_->Arm(Fault::kStall, SiteOf(StoreCall::kWrite, StoreFile::kObject, false));
+    auto clone = Background::Start(
+        {MountFixture::PxFsProgram(), "clone", mnt() + "/v", mnt() + "/w"}, base_ + "/clone.log");
+    ASSERT_TRUE(clone);
+    clone_ = std::move(*clone);
+    const auto limit = std::chrono::steady_clock::now() + kTestLimit;
+    while (faults_->hits() == 0) {
+      ASSERT_LT(std::chrono::steady_clock::now(), limit) << "no page was written";
+      std::this_thread::yield();
+    }
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, daemon_, 0)));
+    ASSERT_EQ(Signal(daemon_, SIGKILL), 0);
+    pollfd ended{process.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&ended, 1, 60'000), 1) << "it does not end";
+  }
+
+  static inline int made_ = 0;
+  std::string base_;
+  std::unique_ptr<FaultInjector> faults_;
+  pid_t daemon_ = 0;
+  char* mapped_ = nullptr;
+  UniqueFd file_;
+  Background clone_;
+};
+
+TEST_F(StuckDaemonTest, TheNextOneWritesThePageAndTheCloneHasIt) {
+  MountAndKill({"nopassthrough"});
+  ASSERT_TRUE(clone_.Wait(std::chrono::seconds(60))) << Get(base_ + "/clone.log");
+  EXPECT_EQ(Get(mnt() + "/w/f").substr(0, 2), "ba");
+  mapped_[1] = 'c';
+  ASSERT_EQ(Try(::msync(mapped_, 4096, MS_SYNC)), 0);
+  EXPECT_EQ(Get(mnt() + "/v/f").substr(0, 3), "bca");
+  EXPECT_EQ(Get(mnt() + "/w/f").substr(0, 3), "baa");
+}
+
+using StuckDaemonRootTest = StuckDaemonTest;
+
+TEST_F(StuckDaemonRootTest, WithoutAKeeperTheMountCanBeTakenAway) {
+  MountAndKill({"nopassthrough", "nokeeper"});
+  const RunResult umount = Execute({MountFixture::PxFsProgram(), "umount", mnt()});
+  EXPECT_EQ(umount.exit_code, 0) << umount.output;
+  EXPECT_TRUE(clone_.Wait(std::chrono::seconds(60)));
+  EXPECT_FALSE(Exists(mnt() + "/v"));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Truncate-safe replace: a checkpoint that is truncated and written again, as torch.save does, is
 // not lost when the writer is killed.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -87,13 +88,15 @@ TEST_F(VersionsTest, NoKillOfTheWriterLosesACheckpoint) {
     ASSERT_EQ(::waitpid(child, nullptr, 0), child);
     const uint64_t saved = progress_->saved;
     uint64_t there = NumberOf(Get("v/checkpoint"));
+    std::string how = fmt::format("found {}", there);
     if (there == 0) {
+      how += "; kept: " + TheMount().PxFs({"versions", "v/checkpoint", "--json"}).output;
       const RunResult restore = TheMount().PxFs({"restore", "v/checkpoint"});
       ASSERT_EQ(restore.exit_code, 0) << restore.output;
       there = NumberOf(Get("v/checkpoint"));
       ++restored;
     }
-    ASSERT_GE(there, saved) << "after kill " << kill;
+    ASSERT_GE(there, saved) << "after kill " << kill << ": " << how;
     progress_->saved = there;
   }
   // Else it was not tried.

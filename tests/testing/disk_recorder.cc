@@ -209,14 +209,29 @@ int CloneByCopy(int to, int from) {
 // --- What a disk may hold ---
 
 struct File {
+  static constexpr uint64_t kPage = 4096;
   std::string bytes;
+  std::set<uint64_t> pages;  // that were written; the others are holes
+
   void Apply(const Event& event) {
     if (event.kind == Kind::kTruncate) {
       bytes.resize(event.offset, '\0');
+      pages.erase(pages.lower_bound((event.offset + kPage - 1) / kPage), pages.end());
       return;
     }
     bytes.resize(std::max(bytes.size(), event.offset + event.data.size()), '\0');
     bytes.replace(event.offset, event.data.size(), event.data);
+    pages.insert(event.offset / kPage);  // a write is of one page
+  }
+  void Write(int fd) const {
+    if (::ftruncate(fd, static_cast<off_t>(bytes.size())) != 0) std::abort();
+    for (const uint64_t page : pages) {
+      const std::string_view part = std::string_view(bytes).substr(page * kPage, kPage);
+      if (::pwrite(fd, part.data(), part.size(), static_cast<off_t>(page * kPage)) !=
+          static_cast<ssize_t>(part.size())) {
+        std::abort();
+      }
+    }
   }
 };
 
@@ -263,12 +278,7 @@ class Disk {
       }
       const int fd = ::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
       const auto file = files_.find(entry.file);
-      if (file != files_.end()) {
-        const std::string& bytes = file->second.bytes;
-        if (::pwrite(fd, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-          std::abort();
-        }
-      }
+      if (file != files_.end()) file->second.Write(fd);
       ::close(fd);
     }
   }

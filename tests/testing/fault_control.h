@@ -97,6 +97,7 @@ enum class Fault : uint32_t {
   kKillBefore,  // SIGKILL
   kKillInside,  // half of a write is done, then SIGKILL; as kKillBefore for other calls
   kKillAfter,
+  kStall,  // the call is not made before this fault is disarmed
 };
 
 // Any site. Or any that changes the store.

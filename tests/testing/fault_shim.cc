@@ -165,6 +165,10 @@ Fault Meet(StoreCall call, StoreFile file) {
   if (number < skip || number - skip >= times) return Fault::kNone;
   ++control->hits;
   if (fault == Fault::kKillBefore) Die();
+  if (fault == Fault::kStall) {
+    const timespec pause{0, 1'000'000};
+    while (control->fault == static_cast<uint32_t>(Fault::kStall)) ::nanosleep(&pause, nullptr);
+  }
   return fault;
 }
 
