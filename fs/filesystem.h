@@ -98,6 +98,9 @@ class KernelSide {
   virtual void InvalidateEntry(NodeKey parent, const std::string& name) = 0;
   virtual void InvalidateAttributes(NodeKey node) = 0;
   virtual void InvalidateData(NodeKey node) = 0;
+  // Waits for requests that came before the one that this thread serves, though not for ever: one
+  // of them may wait for it.
+  virtual void WaitForEarlier() {}
 };
 
 struct FilesystemOptions {
@@ -421,6 +424,7 @@ class Filesystem {
   // With OpenInode::mutex held:
   // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
   // after that, it is closed.
+  void AwaitRelease(NodeKey node);
   Status WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   static bool IsLive(const OpenInode& open) {
     const ReaderLock io(open.io);

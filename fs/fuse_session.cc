@@ -203,7 +203,6 @@ void FuseSession::Defer(std::function<void()> work) {
   const Request request = CurrentRequest();
   control_->Add([this, request, number = RequestLoop::Serving(), work = std::move(work)] {
     const RequestScope scope({request.unique, CurrentRequest().lane, request.resent});
-    // With FUSE-over-io_uring requests do not come through the loop.
     if (number != 0) loop_->WaitForEarlier(number);
     work();
   });
@@ -271,6 +270,11 @@ void FuseSession::InvalidateData(NodeKey node) {
   const int result = notifier_->InvalidateData(&device_, node.ToFuse());
   if (result != 0 && result != -ENOENT)
     LogWarn("invalidating data of {:x}: {}", node.ToFuse(), result);
+}
+
+void FuseSession::WaitForEarlier() {
+  // With FUSE-over-io_uring requests do not come through the loop.
+  if (const uint64_t number = RequestLoop::Serving(); number != 0) loop_->WaitForEarlier(number);
 }
 
 }  // namespace px::fs

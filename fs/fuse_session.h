@@ -66,6 +66,7 @@ class FuseSession final : public KernelSide {
   void InvalidateEntry(NodeKey parent, const std::string& name) override;
   void InvalidateAttributes(NodeKey node) override;
   void InvalidateData(NodeKey node) override;
+  void WaitForEarlier() override;
 
   // For the bridge.
   Filesystem& filesystem() { return *filesystem_; }

@@ -20,7 +20,9 @@ constexpr uint64_t kReflinkOnRead = uint64_t{1} << 20;
 constexpr uint64_t kSparseFrom = uint64_t{256} << 10;
 // A truncated content of at least that size is kept until the one after it is complete.
 constexpr uint64_t kKeepTruncated = 4096;
-constexpr auto kReleaseOnItsWay = std::chrono::milliseconds(100);
+// For the release of a file that somebody may have closed, or somebody did.
+constexpr auto kReleasePerhaps = std::chrono::milliseconds(100);
+constexpr auto kReleaseOnItsWay = std::chrono::seconds(5);
 
 // The kernel leaves clearing setuid, setgid and file capabilities at a write to us.
 bool MustSeeWrites(const cow::InodeItem& item) {
@@ -33,9 +35,7 @@ bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_
 
 Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   if (const auto taken = OpenedBefore()) return Reopened(*taken);
-  // The release of a file that was closed may still be on its way. While it is not here, a content
-  // in passthrough can only be truncated in place, and would not be kept.
-  if ((flags & O_TRUNC) != 0) table_.WaitUntilClosed(node, kReleaseOnItsWay);
+  if ((flags & O_TRUNC) != 0) AwaitRelease(node);
   Gate gate;
   if (MayWrite(flags)) {
     PX_ASSIGN(gate, EnterToWrite(node.volume));
@@ -60,6 +60,21 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   });
   PX_TRY(NotMissing(node, std::move(done)));
   return opened;
+}
+
+// The release of a file that was closed may still be on its way. While it is not here, a content in
+// passthrough can only be truncated in place, and would not be kept.
+void Filesystem::AwaitRelease(NodeKey node) {
+  const auto open = table_.Find(node);
+  if (open == nullptr) return;
+  kernel_->WaitForEarlier();
+  bool closed = false;
+  {
+    const MutexLock lock(open->mutex);
+    closed = open->completed && open->opens == 1;
+  }
+  table_.WaitUntilClosed(node,
+                         closed ? std::chrono::milliseconds(kReleaseOnItsWay) : kReleasePerhaps);
 }
 
 Status Filesystem::WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body) {
