@@ -654,7 +654,10 @@ class Filesystem {
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
 
-  Mutex closing_mutex_;  // of CloseDoomed, which returns when what was doomed before is closed
+  // Of CloseDoomed, which returns when what was doomed before is closed, by whomever.
+  Mutex closing_mutex_;
+  CondVar closing_done_;
+  int closing_ PX_GUARDED_BY(closing_mutex_) = 0;
   Mutex mapped_mutex_;
   MaybeMappedTable maybe_mapped_ PX_GUARDED_BY(mapped_mutex_);
   uint64_t mapped_notes_ PX_GUARDED_BY(mapped_mutex_) = 0;

@@ -151,12 +151,20 @@ void Filesystem::Unpark(OpenInode& open) {
 }
 
 void Filesystem::CloseDoomed() {
-  const MutexLock closing(closing_mutex_);
-  for (const auto& open : table_.TakeDoomed()) {
+  std::vector<std::shared_ptr<OpenInode>> doomed;
+  {
+    const MutexLock lock(closing_mutex_);
+    doomed = table_.TakeDoomed();
+    ++closing_;
+  }
+  for (const auto& open : doomed) {
     const MutexLock lock(open->mutex);
     Unpark(*open);
     open->gone = true;
   }
+  const MutexLock lock(closing_mutex_);
+  if (--closing_ == 0) closing_done_.NotifyAll();
+  while (closing_ > 0) closing_done_.Wait(closing_mutex_);
 }
 
 Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
