@@ -254,8 +254,12 @@ Status JournaledPageTable::CommitBelow(const PageBatch& batch) {
   PX_TRY(below_->Commit(counted));
   ++seq_;
   handed_over_ = seq_;
-  // The records that come after it count on it.
-  return below_->Sync();
+  // The records that come after it count on it. It is committed, whether or not that works.
+  if (const Status synced = below_->Sync(); !synced) {
+    LogError("{}", synced.error().ToString());
+    sync_below_ = true;
+  }
+  return {};
 }
 
 Status JournaledPageTable::MakeRoom(size_t size) {
@@ -279,6 +283,8 @@ Status JournaledPageTable::Sync() {
   uint64_t covered = 0;
   {
     const MutexLock lock(mutex_);
+    if (sync_below_) PX_TRY(below_->Sync());
+    sync_below_ = false;
     covered = seq_;
     if (covered == std::max(synced_, handed_over_)) return {};
     if (prepare_flush_) flush = prepare_flush_();

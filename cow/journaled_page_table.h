@@ -125,6 +125,7 @@ class JournaledPageTable final : public PageTable {
   uint64_t synced_ PX_GUARDED_BY(mutex_) = 0;       // up to that one survives power loss
   uint64_t wanted_ PX_GUARDED_BY(mutex_) = 0;       // hand over batches up to that one now
   uint64_t handed_over_ PX_GUARDED_BY(mutex_) = 0;  // up to that one
+  bool sync_below_ PX_GUARDED_BY(mutex_) = false;   // it holds a batch that may not be durable
   uint64_t attempts_ PX_GUARDED_BY(mutex_) = 0;
   Status failed_ PX_GUARDED_BY(mutex_);  // of the last attempt
   bool stopping_ PX_GUARDED_BY(mutex_) = false;

@@ -269,18 +269,39 @@ TEST_F(JournalTest, FullTableBelowIsReportedWhenTheJournalIsFullAndNothingIsLost
   for (uint64_t id = 1; id <= put; ++id) ASSERT_EQ(Get(id), static_cast<int>((id - 1) % 250));
 }
 
+// Pages 100 to 99 + kLarge.
+constexpr size_t kLarge = Journal::kCapacity / kNodeSize + 10;
+PageBatch LargeBatch(const std::vector<std::byte>& bytes) {
+  PageBatch batch;
+  for (size_t i = 0; i < kLarge; ++i) batch.pages.push_back({NodeId{100 + i}, bytes});
+  return batch;
+}
+
+TEST_F(JournalTest, ABatchLargerThanTheJournalThatIsNotDurableYetIsCommitted) {
+  const std::vector<std::byte> bytes(kNodeSize, std::byte{5});
+  below_.RememberSyncs();
+  below_.FailSyncs(2);
+  ASSERT_TRUE(table_->Commit(LargeBatch(bytes)));
+  EXPECT_EQ(Get(99 + kLarge), 5);
+  ASSERT_TRUE(Put(1, 1));
+  EXPECT_FALSE(table_->Sync());
+  ASSERT_TRUE(table_->Sync());
+  Kill();
+  below_.PowerCut();
+  Open("another boot");
+  EXPECT_EQ(Get(99 + kLarge), 5);
+  EXPECT_EQ(Get(1), 1);
+}
+
 TEST_F(JournalTest, ABatchLargerThanTheJournalGoesBelow) {
   ASSERT_TRUE(Put(1, 1));
-  const size_t count = Journal::kCapacity / kNodeSize + 10;
   const std::vector<std::byte> bytes(kNodeSize, std::byte{5});
-  PageBatch batch;
-  for (size_t i = 0; i < count; ++i) batch.pages.push_back({NodeId{100 + i}, bytes});
-  ASSERT_TRUE(table_->Commit(batch));
+  ASSERT_TRUE(table_->Commit(LargeBatch(bytes)));
   ASSERT_TRUE(Put(2, 2));
   Kill();
   Open();
   EXPECT_EQ(Get(1), 1);
-  EXPECT_EQ(Get(99 + count), 5);
+  EXPECT_EQ(Get(99 + kLarge), 5);
   EXPECT_EQ(Get(2), 2);
 }
 
