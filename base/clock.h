@@ -6,9 +6,11 @@
 
 namespace px {
 
-// Nanoseconds since the epoch of the clock that `time` was read from.
+// Nanoseconds since the epoch of the clock that `time` was read from. Files can be given times for
+// which that does not fit (before 1678, after 2262): modulo 2^64 then.
 constexpr int64_t ToNanoseconds(const timespec& time) {
-  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  return static_cast<int64_t>(static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 +
+                              static_cast<uint64_t>(time.tv_nsec));
 }
 
 class Clock {

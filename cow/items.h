@@ -46,7 +46,10 @@ struct Time {
   int64_t sec = 0;
   uint32_t nsec = 0;
 
-  int64_t Nanoseconds() const { return sec * 1'000'000'000 + nsec; }
+  // As ToNanoseconds (base/clock.h).
+  int64_t Nanoseconds() const {
+    return static_cast<int64_t>(static_cast<uint64_t>(sec) * 1'000'000'000 + nsec);
+  }
 } __attribute__((packed));
 
 enum class ContentKind : uint8_t {

@@ -340,6 +340,8 @@ class Filesystem {
   // it likes.
   bool DrainOpens(cow::VolumeId volume);
   static Result<cow::InodeItem> LoadInode(cow::Reader& reader, NodeKey node);
+  // ENOTDIR if it is something else.
+  static Result<cow::InodeItem> LoadDirectory(cow::Reader& reader, NodeKey node);
   static Status SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
                                             std::string_view name);
@@ -377,9 +379,14 @@ class Filesystem {
                   const NewInode& created);
   Status EraseDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
                      std::string_view name, bool is_dir);
+  // EINVAL it is none, EEXIST it is not in the tree but taken.
+  static Status CheckNewName(NodeKey parent, std::string_view name);
+  // For a name that is to be made; errors as CheckNewName.
   static Result<bool> Exists(cow::Reader& reader, NodeKey parent, std::string_view name);
   Status EraseDirectory(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   Status MovedTo(cow::Txn& txn, NodeKey node, NodeKey parent, std::string_view name);
+  // EINVAL if `dir` is `node` or below it.
+  static Status CheckNotBelow(cow::Reader& reader, NodeKey dir, NodeKey node);
 
   // open.cc
   // What can fail when an inode becomes live. Asked for before the tree changes on its account, so

@@ -23,6 +23,8 @@ namespace {
 constexpr double kForever = 365.0 * 86400;
 // Others need not wait while that much is copied.
 constexpr size_t kLarge = size_t{64} << 10;
+// More than the kernel asks for at once; who asks for more gets less.
+constexpr size_t kMaxRead = kMaxWrite;
 
 FuseSession& SessionOf(fuse_req_t req) {
   return *static_cast<FuseSession*>(fuse_req_userdata(req));
@@ -286,9 +288,10 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_i
   if (size >= kLarge) RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     thread_local std::vector<char> buffer;
-    if (buffer.size() < size) buffer.resize(size);
+    const size_t want = std::min(size, kMaxRead);
+    if (buffer.size() < want) buffer.resize(want);
     PX_ASSIGN(const size_t got,
-              Fs(req).Read(NodeKey::FromFuse(ino), {buffer.data(), size}, offset));
+              Fs(req).Read(NodeKey::FromFuse(ino), {buffer.data(), want}, offset));
     fuse_reply_buf(req, buffer.data(), got);
     return {};
   });
@@ -326,7 +329,7 @@ void OpenDir(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(req, 
 
 void ReadDirectory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus) {
   Serve(req, [&]() -> Status {
-    std::vector<char> buffer(size);
+    std::vector<char> buffer(std::min(size, kMaxRead));
     size_t used = 0;
     std::string name;
     PX_TRY(Fs(req).ReadDir(NodeKey::FromFuse(ino), offset, plus, [&](const DirEntry& entry) {
@@ -335,13 +338,13 @@ void ReadDirectory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bo
       if (plus) {
         fuse_entry_param param = ToParam(entry.entry);
         if (!entry.has_attr) param.ino = 0;  // the kernel takes the name and type only
-        need = fuse_add_direntry_plus(req, buffer.data() + used, size - used, name.c_str(), &param,
-                                      entry.next);
+        need = fuse_add_direntry_plus(req, buffer.data() + used, buffer.size() - used, name.c_str(),
+                                      &param, entry.next);
       } else {
-        need = fuse_add_direntry(req, buffer.data() + used, size - used, name.c_str(),
+        need = fuse_add_direntry(req, buffer.data() + used, buffer.size() - used, name.c_str(),
                                  &entry.entry.attr, entry.next);
       }
-      if (need > size - used) return false;
+      if (need > buffer.size() - used) return false;
       used += need;
       return true;
     }));

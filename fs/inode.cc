@@ -79,6 +79,12 @@ Result<cow::InodeItem> Filesystem::LoadInode(cow::Reader& reader, NodeKey node) 
   return cow::FromBytes<cow::InodeItem>(value);
 }
 
+Result<cow::InodeItem> Filesystem::LoadDirectory(cow::Reader& reader, NodeKey node) {
+  auto item = LoadInode(reader, node);
+  if (item && !S_ISDIR(item->mode)) return Fail(ENOTDIR);
+  return item;
+}
+
 Status Filesystem::SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item) {
   return txn.Put(node.volume, cow::ItemKey(node.ino, cow::ItemType::kInode), cow::AsBytes(item));
 }

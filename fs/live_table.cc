@@ -96,7 +96,7 @@ void LiveTable::Clear(uint32_t index) {
   free_.push_back(index);
 }
 
-bool LiveTable::ClearHandle(uint64_t handle) {
+bool LiveTable::ClearHandle(uint64_t handle, uint64_t node) {
   const MutexLock lock(mutex_);
   const auto index = static_cast<uint32_t>(handle & (kMaxCells - 1));
   if (index / kChunkCells >= chunks_.size()) return false;
@@ -105,6 +105,9 @@ bool LiveTable::ClearHandle(uint64_t handle) {
       stored->kind != static_cast<uint32_t>(Kind::kHandle)) {
     return false;
   }
+  LiveHandle cell;
+  std::memcpy(&cell, stored->payload.data(), sizeof cell);
+  if (cell.node != node) return false;
   std::atomic_ref<uint64_t>(stored->check).store(0, std::memory_order_release);
   free_.push_back(index);
   return true;

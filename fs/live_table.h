@@ -66,8 +66,9 @@ class LiveTable {
   template <typename T>
   Result<Place> Put(Kind kind, const T& value);
   void Clear(uint32_t index) PX_EXCLUDES(mutex_);
-  // Clears the cell if it is the one that was put under that handle. False: it is gone.
-  bool ClearHandle(uint64_t handle) PX_EXCLUDES(mutex_);
+  // Clears the cell if it is the one that was put under that handle, for that node. False: it is
+  // gone, or never was.
+  bool ClearHandle(uint64_t handle, uint64_t node) PX_EXCLUDES(mutex_);
 
  private:
   // Bytes: 0 check (8), 8 kind (4), 12 zero (4), 16 seq (8), 24 payload (104).

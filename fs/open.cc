@@ -562,15 +562,18 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   }
   PX_TRY(SaveRuns(open));  // adds it to the unsynced
   const bool ends_whole = end_live && EndsWhole(open);
+  bool completes = (end_live || open.completed) && open.replacing && !open.unclean;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, open.node));
     PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item, /*tells=*/false));
     changed = static_cast<uint64_t>(attr.st_size) != item.size ||
               static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
+    // Only where the tree does not say so yet, or there would be a transaction at every tick.
+    completes = completes && (item.flags & cow::kInodeHasVersions) != 0 &&
+                (item.flags & cow::kInodeComplete) == 0;
     return {};
   }));
-  const bool completes = (end_live || open.completed) && open.replacing && !open.unclean;
   if (changed || ends_whole || completes) {
     PX_TRY(store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
@@ -665,10 +668,13 @@ void Filesystem::EndOpen(NodeKey node, int flags, uint64_t handle) {
   const MutexLock lock(open->mutex);
   // From here on it was released, whatever comes in between. One that was sent again may have been
   // before.
-  if (live_ != nullptr && !live_->ClearHandle(handle)) return;
-  PX_CHECK(open->opens > 0);
+  if (live_ != nullptr && !live_->ClearHandle(handle, node.ToFuse())) return;
+  // A kernel releases every open once, with the flags it had. If one did not, the counts must still
+  // fit each other, or the file's size would not get into the tree.
+  if (open->opens == 0) return;
   --open->opens;
-  if ((flags & O_ACCMODE) != O_RDONLY) --open->writers;
+  if ((flags & O_ACCMODE) != O_RDONLY && open->writers > 0) --open->writers;
+  open->writers = std::min(open->writers, open->opens);
   if (open->writers == 0 && open->backing_id != 0 && !open->orphan) {
     const ReaderLock io(open->io);
     if (open->live) AskMapped(*open);

@@ -6,8 +6,29 @@
 #include "fs/posix_acl.h"
 
 namespace px::fs {
+namespace {
+
+// Of those that are made without a content; a symlink has one.
+bool IsKindOfNode(mode_t mode) {
+  return S_ISREG(mode) || S_ISDIR(mode) || S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) ||
+         S_ISSOCK(mode);
+}
+
+}  // namespace
+
+Status Filesystem::CheckNewName(NodeKey parent, std::string_view name) {
+  // A kernel knows that they exist, or are none, and does not ask.
+  if (name.empty() || name == "." || name == ".." || name.find('/') != name.npos) {
+    return Fail(EINVAL, "not a name");
+  }
+  if (parent.IsVolumeRoot() && parent.volume != cow::kRootVolume && name == kSnapshotsName) {
+    return Fail(EEXIST);
+  }
+  return {};
+}
 
 Result<bool> Filesystem::Exists(cow::Reader& reader, NodeKey parent, std::string_view name) {
+  PX_TRY(CheckNewName(parent, name));
   const auto dentry = LoadDentry(reader, parent, name);
   if (dentry) return true;
   if (dentry.error().code() == ENOENT) return false;
@@ -16,9 +37,6 @@ Result<bool> Filesystem::Exists(cow::Reader& reader, NodeKey parent, std::string
 
 Status Filesystem::PutDentry(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
                              std::string_view name, const cow::DentryItem& dentry) {
-  if (parent.IsVolumeRoot() && parent.volume != cow::kRootVolume && name == kSnapshotsName) {
-    return Fail(EEXIST);
-  }
   ++parent_item->entries;
   if (dentry.type == DT_DIR) ++parent_item->nlink;
   parent_item->mtime = parent_item->ctime = Now();
@@ -92,12 +110,13 @@ Result<Filesystem::Content> Filesystem::NewContent(cow::Txn& txn, NewInode* crea
 Result<Entry> Filesystem::MakeNode(NodeKey parent, std::string_view name, mode_t mode, dev_t rdev,
                                    const Caller& caller) {
   if (const auto done = DoneBefore()) return EntryOf(NodeKey::FromFuse(*done));
+  if (!IsKindOfNode(mode)) return Fail(EINVAL, "no kind of node");
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
   Entry entry;
   uint64_t made = 0;
   PX_TRY(Once(
       [&](cow::Txn& txn) -> Status {
-        PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+        PX_ASSIGN(cow::InodeItem parent_item, LoadDirectory(txn, parent));
         PX_ASSIGN(const bool exists, Exists(txn, parent, name));
         if (exists) return Fail(EEXIST);
         PX_ASSIGN(const NewInode created,
@@ -119,7 +138,7 @@ Result<Entry> Filesystem::MakeSymlink(NodeKey parent, std::string_view name,
   uint64_t made = 0;
   PX_TRY(Once(
       [&](cow::Txn& txn) -> Status {
-        PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+        PX_ASSIGN(cow::InodeItem parent_item, LoadDirectory(txn, parent));
         PX_ASSIGN(const bool exists, Exists(txn, parent, name));
         if (exists) return Fail(EEXIST);
         PX_ASSIGN(NewInode created,
@@ -147,7 +166,7 @@ Result<Entry> Filesystem::Link(NodeKey node, NodeKey parent, std::string_view na
   Entry entry;
   bool was_orphan = false;
   PX_TRY(Once([&](cow::Txn& txn) -> Status {
-    PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+    PX_ASSIGN(cow::InodeItem parent_item, LoadDirectory(txn, parent));
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     if (S_ISDIR(item.mode)) return Fail(EPERM);
     if (item.nlink >= 0x7fffffff) return Fail(EMLINK);
@@ -185,7 +204,7 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
     uint64_t made = 0;
     PX_TRY(Once(
         [&](cow::Txn& txn) -> Status {
-          PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+          PX_ASSIGN(cow::InodeItem parent_item, LoadDirectory(txn, parent));
           PX_ASSIGN(exists, Exists(txn, parent, name));
           if (exists) return {};
           PX_ASSIGN(NewInode created,
@@ -220,7 +239,7 @@ Result<Filesystem::Created> Filesystem::TmpFile(NodeKey parent, mode_t mode, int
   uint64_t made = 0;
   PX_TRY(Once(
       [&](cow::Txn& txn) -> Status {
-        PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
+        PX_ASSIGN(cow::InodeItem parent_item, LoadDirectory(txn, parent));
         PX_ASSIGN(NewInode created,
                   PutNewInode(txn, parent, &parent_item, S_IFREG | (mode & 07777), 0, caller));
         created.item.nlink = 0;

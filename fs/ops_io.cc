@@ -64,7 +64,7 @@ Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offs
                                  bool kill_suidgid) {
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
-  if (kill_suidgid) PX_TRY(KillPrivileges(node));
+  if (kill_suidgid && IsLive(*open)) PX_TRY(KillPrivileges(node));
   const ReaderLock io(open->io);
   if (!open->live) return Fail(EBADF);
   if (open->sparse != nullptr) return open->sparse->Write(data, offset);

@@ -9,6 +9,8 @@ namespace {
 
 // A smaller file is seldom a checkpoint, and much is renamed over small ones.
 constexpr uint64_t kKeepRenamed = uint64_t{1} << 20;
+// No tree is that deep that is sound.
+constexpr int kDeepest = 1'000'000;
 
 // A name taking part in a rename.
 struct Place {
@@ -32,22 +34,33 @@ Status Filesystem::MovedTo(cow::Txn& txn, NodeKey node, NodeKey parent, std::str
   return txn.SetAttributes(node.volume, attributes.Serialize());
 }
 
+Status Filesystem::CheckNotBelow(cow::Reader& reader, NodeKey dir, NodeKey node) {
+  for (int depth = 0; dir != node; ++depth) {
+    if (dir.IsVolumeRoot()) return {};
+    if (depth > kDeepest) return Fail(EUCLEAN, "directories form a circle");
+    PX_ASSIGN(const cow::InodeItem item, LoadDirectory(reader, dir));
+    dir.ino = cow::Ino{item.parent};
+  }
+  return Fail(EINVAL, "a directory cannot go below itself");
+}
+
 Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_parent,
                           std::string_view new_name, unsigned flags) {
   if (parent.volume != new_parent.volume) return Fail(EXDEV);
   if (parent.IsSnapshotsDir() || new_parent.IsSnapshotsDir()) return Fail(EROFS);
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return Fail(EINVAL);
   if (DoneBefore()) return {};
+  PX_TRY(CheckNewName(new_parent, new_name));
   PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
 
   std::optional<std::pair<NodeKey, cow::InodeItem>> ghost;
   std::optional<std::pair<NodeKey, cow::ObjectId>> settle;
   PX_TRY(Once([&](cow::Txn& txn) -> Status {
     cow::InodeItem from_item, to_item;
-    PX_ASSIGN(from_item, LoadInode(txn, parent));
+    PX_ASSIGN(from_item, LoadDirectory(txn, parent));
     const bool same_parent = parent == new_parent;
     if (!same_parent) {
-      PX_ASSIGN(to_item, LoadInode(txn, new_parent));
+      PX_ASSIGN(to_item, LoadDirectory(txn, new_parent));
     }
     const Place from{parent, name, &from_item};
     const Place to{new_parent, new_name, same_parent ? &from_item : &to_item};
@@ -65,6 +78,10 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
     if (target && (flags & RENAME_NOREPLACE) != 0) return Fail(EEXIST);
 
     const bool source_dir = source.type == DT_DIR;
+    if (!same_parent && source_dir) PX_TRY(CheckNotBelow(txn, new_parent, source_node));
+    if (!same_parent && exchange && target->type == DT_DIR) {
+      PX_TRY(CheckNotBelow(txn, parent, Target(new_parent, *target)));
+    }
     if (target && !exchange) {
       const NodeKey target_node = Target(new_parent, *target);
       if (target_node == source_node) return {};

@@ -22,6 +22,12 @@ Status CheckName(const std::string& name) {
   return {};
 }
 
+// Before the gate of `parent` is entered, too: a volume that is cloned is frozen, and one that was
+// to be cloned into itself would wait for its own gate.
+Status CheckNesting(NodeKey parent) {
+  return parent.volume == cow::kRootVolume ? Status{} : Status(Fail(EXDEV, "volumes do not nest"));
+}
+
 }  // namespace
 
 Status Filesystem::CheckAccess(cow::Reader& reader, NodeKey dir, unsigned want,
@@ -101,7 +107,7 @@ Result<cow::VolumeId> Filesystem::RedeemToken(const px_ioc_token& token, const C
 
 Status Filesystem::AttachVolume(cow::Txn& txn, NodeKey parent, const std::string& name,
                                 cow::VolumeId volume, const Caller& caller) {
-  if (parent.volume != cow::kRootVolume) return Fail(EXDEV, "volumes do not nest");
+  PX_TRY(CheckNesting(parent));
   PX_TRY(CheckAccess(txn, parent, 3, caller));
   PX_ASSIGN(cow::InodeItem parent_item, LoadInode(txn, parent));
   if (!S_ISDIR(parent_item.mode)) return Fail(ENOTDIR);
@@ -122,6 +128,7 @@ Result<cow::VolumeId> Filesystem::CreateVolume(NodeKey parent, const std::string
     return cow::VolumeId{static_cast<uint32_t>(*done)};
   }
   PX_TRY(CheckName(name));
+  PX_TRY(CheckNesting(parent));
   PX_TRY(CheckRoom());
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   VolumeAttributes attributes;
@@ -289,6 +296,7 @@ Result<cow::VolumeId> Filesystem::CloneVolume(NodeKey parent, const std::string&
   }
   if ((flags & ~PX_VOLUME_READONLY) != 0) return Fail(EINVAL);
   PX_TRY(CheckName(name));
+  PX_TRY(CheckNesting(parent));
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   PX_ASSIGN(const cow::VolumeId source_volume, RedeemToken(source, caller));
   VolumeAttributes attributes;

@@ -12,11 +12,12 @@
 namespace px::testing {
 namespace {
 
-constexpr std::array<unsigned long, 18> kCalls = {
+constexpr std::array<unsigned long, 21> kCalls = {
     PX_IOC_INFO,     PX_IOC_TOKEN,         PX_IOC_CREATE,   PX_IOC_CLONE,   PX_IOC_DROP,
     PX_IOC_SNAPSHOT, PX_IOC_SNAPSHOT_DROP, PX_IOC_USAGE,    PX_IOC_DIFF,    PX_IOC_CHANGES,
     PX_IOC_STATUS,   PX_IOC_LIST,          PX_IOC_VERSIONS, PX_IOC_RESTORE, PX_IOC_TRASH,
-    PX_IOC_UNDELETE, PX_IOC_TRASH_LIST,    PX_IOC_GC};
+    PX_IOC_UNDELETE, PX_IOC_TRASH_LIST,    PX_IOC_GC,       PX_IOC_SCRUB,   PX_IOC_SCRUB_STATUS,
+    PX_IOC_ACCEPT};
 
 class BadIoctlTest : public VolumeTest {
  protected:
@@ -105,6 +106,17 @@ TEST_F(BadIoctlTest, ForgedTokensAreRefused) {
   clone.name[0] = 'b';
   std::memset(clone.source.bytes, 7, sizeof clone.source.bytes);
   EXPECT_EQ(Try(::ioctl(fd.get(), PX_IOC_CLONE, &clone)), EACCES);
+}
+
+TEST_F(BadIoctlTest, AVolumeIsNotClonedIntoItself) {
+  MakeTree("a");
+  const UniqueFd root = Open("a", O_RDONLY | O_DIRECTORY);
+  const UniqueFd dir = Open("a/dir", O_RDONLY | O_DIRECTORY);
+  px_ioc_clone clone{};
+  ASSERT_EQ(Try(::ioctl(root.get(), PX_IOC_TOKEN, &clone.source)), 0);
+  clone.name[0] = 'b';
+  EXPECT_EQ(Try(::ioctl(root.get(), PX_IOC_CLONE, &clone)), EXDEV);
+  EXPECT_EQ(Try(::ioctl(dir.get(), PX_IOC_CLONE, &clone)), EXDEV);
 }
 
 TEST_F(BadIoctlTest, CursorsThatNobodyGaveAreHarmless) {

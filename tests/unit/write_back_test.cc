@@ -1,0 +1,66 @@
+// What the tree is told of files that are open for writing.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+
+#include "fs/store_dir.h"
+#include "tests/testing/no_kernel.h"
+
+namespace px::fs {
+namespace {
+
+using testing::kRoot;
+using testing::kTop;
+
+class CountingKernel final : public KernelSide {
+ public:
+  Result<int> RegisterBacking(int) override { return Fail(EPERM); }
+  void UnregisterBacking(int) override {}
+  void InvalidateEntry(NodeKey, const std::string&) override {}
+  void InvalidateAttributes(NodeKey) override { ++told_; }
+  void InvalidateData(NodeKey) override {}
+  uint64_t told() const { return told_; }
+
+ private:
+  std::atomic<uint64_t> told_ = 0;
+};
+
+class WriteBackTest : public ::testing::Test {
+ protected:
+  WriteBackTest() : dir_(::testing::TempDir() + "px-write-back-XXXXXX") {
+    if (::mkdtemp(dir_.data()) == nullptr) throw std::runtime_error("mkdtemp");
+    const auto store = StoreDir::Open(dir_, /*create=*/true);
+    FilesystemOptions options;
+    options.pool_objects = 4;
+    fs_ = std::move(*Filesystem::Open(std::move(*store->OpenParts()), options, &kernel_, &clock_));
+  }
+  ~WriteBackTest() override {
+    fs_.reset();
+    std::filesystem::remove_all(dir_);
+  }
+
+  std::string dir_;
+  CountingKernel kernel_;
+  SystemClock clock_;
+  std::unique_ptr<Filesystem> fs_;
+};
+
+// One process closed it after it had replaced the content; another has it open still.
+TEST_F(WriteBackTest, ACompleteContentIsMarkedOnce) {
+  const NodeKey node = fs_->Create(kTop, "file", 0644, O_RDWR, kRoot)->entry.node;
+  ASSERT_TRUE(fs_->Write(node, std::string(8192, 'a'), 0, false));
+  fs_->Release(node, O_RDWR);
+  ASSERT_TRUE(fs_->Open(node, O_WRONLY | O_TRUNC, false));
+  ASSERT_TRUE(fs_->Open(node, O_WRONLY, false));
+  ASSERT_TRUE(fs_->Write(node, std::string(8192, 'b'), 0, false));
+  fs_->Flush(node, /*killed=*/false);
+  ASSERT_TRUE(fs_->Fsync(node, false));
+  const uint64_t told = kernel_.told();
+  ASSERT_TRUE(fs_->Fsync(node, false));
+  EXPECT_EQ(kernel_.told(), told);
+}
+
+}  // namespace
+}  // namespace px::fs
