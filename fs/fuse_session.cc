@@ -192,7 +192,9 @@ Status FuseSession::Unmount() {
   // which must not become another file's.
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null || ::dup3(null.get(), fd, O_CLOEXEC) < 0) return FailErrno("close /dev/fuse");
-  return gone ? Status{} : DetachMount(mountpoint_);
+  if (gone) return {};
+  const Status detached = DetachMount(mountpoint_);
+  return detached || detached.error().code() == EINVAL ? Status{} : detached;  // gone meanwhile
 }
 
 void FuseSession::Answered() {

@@ -296,7 +296,7 @@ Result<int> RunKeeper(const KeeperRequest& request) {
 
 bool IsConnectionGone(int device) {
   pollfd connection{device, 0, 0};
-  return ::poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR) != 0;
+  return ::poll(&connection, 1, 0) == 1 && (connection.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 Status DetachMount(const std::string& mountpoint) {

@@ -27,6 +27,7 @@ Status CopyTree(const std::string& from, const std::string& to) {
   const std::string temporary =
       launcher::ParentOf(to) + "/.copy-" + std::to_string(::getpid()) + "-" + launcher::NameOf(to);
   PX_ASSIGN(const launcher::Finished copied, launcher::RunProgram({"cp", "-a", from, temporary}));
+  if (copied.exit_code < 0) return Fail(EIO, "cp was killed");
   if (copied.exit_code != 0) return Fail(EIO, copied.output);
   if (::rename(temporary.c_str(), to.c_str()) != 0) return FailErrno(to);
   return {};

@@ -224,7 +224,7 @@ Result<std::unique_ptr<FakeKernel>> FakeKernel::Start(const std::string& store,
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return FailErrno("socket");
   self->fd_.Reset(ends[0]);
-  // A number that nothing else gets: at the end libfuse unmounts /dev/fd/N, which is no mount.
+  // A number that nothing else gets.
   UniqueFd daemon(::fcntl(ends[1], F_DUPFD_CLOEXEC, kDaemonFd));
   ::close(ends[1]);
   if (!daemon) return FailErrno("duplicate a descriptor");
@@ -233,6 +233,7 @@ Result<std::unique_ptr<FakeKernel>> FakeKernel::Start(const std::string& store,
       ::setsockopt(end, SOL_SOCKET, SO_SNDBUF, &kSocketBytes, sizeof kSocketBytes);
     }
   }
+  PX_ASSIGN(self->notifier_, fs::Notifier::Start(fs::kControlLanes));
   PX_ASSIGN(const fs::StoreDir dir, fs::StoreDir::Open(store, /*create=*/false));
   PX_ASSIGN(fs::Filesystem::Parts parts, dir.OpenParts());
   if (options.live_table) {
@@ -247,7 +248,7 @@ Result<std::unique_ptr<FakeKernel>> FakeKernel::Start(const std::string& store,
   session.name = "fake";
   const std::string path = "/dev/fd/" + std::to_string(daemon.get());
   PX_ASSIGN(self->session_, fs::FuseSession::Mount(std::move(parts), session, path, &self->clock_,
-                                                   /*keeper=*/nullptr, {}));
+                                                   self->notifier_.get(), /*keeper=*/nullptr, {}));
   (void)daemon.Release();  // the session's
   self->thread_ = std::thread([kernel = self.get()] {
     bool hand_over = false;

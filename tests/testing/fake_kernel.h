@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "fs/fuse_session.h"
+#include "fs/notifier.h"
 #include "fs/store_dir.h"
 
 namespace px::testing {
@@ -75,6 +76,7 @@ class FakeKernel {
 
   SystemClock clock_;
   UniqueFd fd_;
+  std::unique_ptr<fs::Notifier> notifier_;
   std::unique_ptr<fs::FuseSession> session_;
   std::thread thread_;
   Status ended_;
