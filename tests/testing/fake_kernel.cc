@@ -80,10 +80,6 @@ Backings& TheBackings() {
 
 bool HasAnswer(uint32_t opcode) { return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET; }
 
-bool IsOneOf(uint32_t opcode, std::initializer_list<uint32_t> list) {
-  return std::find(list.begin(), list.end(), opcode) != list.end();
-}
-
 std::string CheckAttr(const fuse_attr& attr) {
   if (attr.size > static_cast<uint64_t>(INT64_MAX)) return "a negative size";
   if (attr.atimensec >= 1'000'000'000 || attr.mtimensec >= 1'000'000'000 ||
