@@ -18,10 +18,6 @@ using SteadyClock = std::chrono::steady_clock;
 
 // Longer than it takes a caller to come with its next request, shorter than anybody minds.
 constexpr auto kSpin = std::chrono::microseconds(100);
-// One that comes later, but within this time, was looked for in vain.
-constexpr auto kLate = std::chrono::milliseconds(20);
-// So many more in vain than not, and the reader sleeps at once, but for every so manieth request.
-constexpr int kInVain = 8, kMaxInVain = 16, kTryAgain = 16;
 // So many requests that waited already show that one thread is not enough.
 constexpr int kBurst = 4;
 constexpr auto kTooLong = std::chrono::milliseconds(1);
@@ -79,18 +75,16 @@ bool RequestLoop::BecomeReader() {
 
 void RequestLoop::Read(unsigned slot) {
   SteadyClock::time_point spin_until{};
-  bool spinning = false;
   int in_a_row = 0;
   while (!stopping_) {
     const int got = source_.receive(slot);
     if (got == -EINTR) continue;
     if (got == -EAGAIN) {
       in_a_row = 0;
-      spinning = WaitForRequest(spin_until);
+      WaitForRequest(spin_until);
       continue;
     }
     if (got <= 0) return End(-got);
-    if (std::exchange(spinning, false)) NoteSpin(true);
     const uint64_t number = ++requests_;
     serving_[slot] = number;
     if (++in_a_row > kBurst && MoreWaiting() && HandOver()) return Serve(slot, number);
@@ -103,15 +97,9 @@ void RequestLoop::Read(unsigned slot) {
     Serve(slot, number);
     uint64_t expected = number;
     if (!busy_.compare_exchange_strong(expected, 0)) return;  // somebody else is the reader
-    const bool spins = in_vain_ < kInVain || number % kTryAgain == 0;
-    spin_until = spins ? SteadyClock::now() + kSpin : SteadyClock::time_point{};
+    spin_until = SteadyClock::now() + kSpin;
   }
   End(0);
-}
-
-void RequestLoop::NoteSpin(bool found) {
-  // Only the reader changes it.
-  in_vain_ = std::clamp(in_vain_ + (found ? -1 : 1), 0, kMaxInVain);
 }
 
 void RequestLoop::Serve(unsigned slot, uint64_t number) {
@@ -124,18 +112,14 @@ void RequestLoop::Serve(unsigned slot, uint64_t number) {
   serving_[slot] = 0;
 }
 
-bool RequestLoop::WaitForRequest(SteadyClock::time_point spin_until) {
-  const auto now = SteadyClock::now();
-  if (now < spin_until) {
+void RequestLoop::WaitForRequest(SteadyClock::time_point spin_until) const {
+  if (SteadyClock::now() < spin_until) {
     ::sched_yield();
-    return true;
+    return;
   }
   pollfd fds[] = {{source_.fd, POLLIN, 0}, {stop_.get(), POLLIN, 0}};
   while (::poll(fds, 2, -1) < 0 && errno == EINTR) {
   }
-  const bool spun = spin_until != SteadyClock::time_point{};
-  if (spun && SteadyClock::now() - now < kLate) NoteSpin(false);
-  return false;
 }
 
 bool RequestLoop::MoreWaiting() const {

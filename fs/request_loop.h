@@ -2,10 +2,8 @@
 //
 // One thread at a time is the reader. It serves what it reads itself and, before it sleeps, looks
 // for the next request for a little while, so that a caller who sends one request after the other
-// (most do) neither waits for a sleeping thread to wake up nor pays for waking it. Where that is
-// mostly in vain, it sleeps at once: on a machine that does other things a caller has to wait for a
-// processor for longer, and a reader that looked all the while has to wait next. The other threads
-// stand by and do not wait on the device. One of them becomes the reader
+// (most do) neither waits for a sleeping thread to wake up nor pays for waking it. The others stand
+// by and do not wait on the device. One of them becomes the reader
 //   - when the reader finds more requests waiting, several times in a row;
 //   - when what the reader serves says that it will take long (WillBlock);
 //   - when it takes long without saying so: a watching thread looks every millisecond while there
@@ -61,10 +59,7 @@ class RequestLoop {
   bool BecomeReader() PX_EXCLUDES(mutex_);
   // Reads and serves until somebody else is the reader, or the end.
   void Read(unsigned slot);
-  // Returns when it is worth looking for one. True: because the reader does not sleep yet.
-  bool WaitForRequest(std::chrono::steady_clock::time_point spin_until);
-  // The next request came while it was looked for, or soon after that.
-  void NoteSpin(bool found);
+  void WaitForRequest(std::chrono::steady_clock::time_point spin_until) const;
   bool MoreWaiting() const;
   void Serve(unsigned slot, uint64_t number);
   bool HandOver() PX_EXCLUDES(mutex_);
@@ -83,7 +78,6 @@ class RequestLoop {
   std::atomic<uint64_t> requests_ = 0;          // read so far
   std::vector<std::atomic<uint64_t>> serving_;  // by slot: the number of its request, or 0
   std::atomic<bool> watching_ = false;
-  std::atomic<int> in_vain_ = 0;  // how much more often the reader looked in vain than not
 
   Mutex mutex_;
   CondVar standby_;

@@ -76,8 +76,9 @@ class Fuzzer {
   };
 
   bool Epoch(uint64_t number);
-  bool EpochUnderLoad(uint64_t number);
-  bool Segment(std::vector<Child>& children);
+  std::vector<Child> StartWorkers(uint64_t number);
+  bool EpochUnderLoad(const std::vector<Child>& children);
+  bool Segment(const std::vector<Child>& children);
   bool VolumeStep();
   bool Compare();
   bool NewVolume();
@@ -143,9 +144,12 @@ bool Fuzzer::Run() {
 // Worker processes live for one epoch, over several segments; between segments they stand still
 // with their files open and mapped while volumes are cloned and dropped.
 bool Fuzzer::Epoch(uint64_t number) {
+  // Forked before there is another thread, whose locks (a sanitizer's allocator has some) they
+  // would have for ever.
+  const std::vector<Child> children = StartWorkers(number);
   std::optional<Takeovers> takeovers;
   if (options_.takeovers) takeovers.emplace(mount_, options_.seed ^ number, kTakeoverPause);
-  const bool good = EpochUnderLoad(number);
+  const bool good = EpochUnderLoad(children);
   if (takeovers) {
     takeovers->Stop();
     kills_ += takeovers->kills();
@@ -155,12 +159,16 @@ bool Fuzzer::Epoch(uint64_t number) {
   return good && Restart() && Compare();
 }
 
-bool Fuzzer::EpochUnderLoad(uint64_t number) {
+std::vector<Fuzzer::Child> Fuzzer::StartWorkers(uint64_t number) {
   std::vector<Child> children;
   for (int id = 0; id < options_.processes; ++id) {
     children.push_back(
         StartWorker(id, options_.seed ^ ((number * 64 + static_cast<uint64_t>(id) + 1) << 20)));
   }
+  return children;
+}
+
+bool Fuzzer::EpochUnderLoad(const std::vector<Child>& children) {
   bool good = true;
   const uint64_t segments = 1 + random_.Below(4);
   for (uint64_t i = 0; i < segments && good; ++i)
@@ -177,7 +185,7 @@ bool Fuzzer::EpochUnderLoad(uint64_t number) {
   return good && Compare();
 }
 
-bool Fuzzer::Segment(std::vector<Child>& children) {
+bool Fuzzer::Segment(const std::vector<Child>& children) {
   for (const Child& child : children) {
     Order order{};
     const std::string volume = AnyVolume();
