@@ -47,7 +47,8 @@ constexpr auto kRoundLimit = std::chrono::seconds(60);
 struct Slot {
   std::atomic<uint64_t> intended;
   std::atomic<uint64_t> done;
-  std::atomic<uint64_t> label;  // of its xattr; only counts for the version it was set on
+  std::atomic<uint64_t> closed;  // of a checkpoint: the last one whose close returned
+  std::atomic<uint64_t> label;   // of its xattr; only counts for the version it was set on
 };
 
 struct WorkerState {
@@ -97,14 +98,14 @@ bool ReadWhole(const std::string& path, std::string* content) {
 }
 
 bool WriteWhole(const std::string& path, const std::string& content) {
-  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
+  UniqueFd fd(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
   if (!fd) return false;
   for (size_t done = 0; done < content.size();) {
     const ssize_t n = ::write(fd.get(), content.data() + done, content.size() - done);
     if (n <= 0) return false;
     done += static_cast<size_t>(n);
   }
-  return true;
+  return ::close(fd.Release()) == 0;
 }
 
 // Works until the first call fails, which is when the daemon was killed.
@@ -157,6 +158,7 @@ class LoadWorker {
     state_.checkpoint.intended = version;
     if (!WriteWhole(dir_ + "/checkpoint", Content(version) + std::string(4096, 'c'))) return false;
     state_.checkpoint.done = version;
+    state_.checkpoint.closed = version;
     return true;
   }
 
@@ -369,13 +371,22 @@ bool KillLoop::VerifyCheckpoint(size_t id) {
   const bool torn = version == 0 || (version != slot.done && version != slot.intended);
   if (torn && slot.done != 0) {
     if (slot.done == slot.intended) return Fail(path + " is torn, and nobody wrote to it");
+    const std::string kept = mount_.PxFs({"versions", path, "--json"}).output;
     if (const int error = RestoreFile(path); error != 0) {
       return Fail(fmt::format("{} is torn, and not restored: {}", path, strerrorname_np(error)));
     }
-    version = version_of();
-    if (version != slot.done) return Fail(path + " was restored to something else");
+    const uint64_t found = std::exchange(version, version_of());
+    if (version != slot.done) {
+      return Fail(
+          fmt::format("{} was restored to {:x}, not {:x} ({:x} was being written, {:x} was found); "
+                      "kept were {}",
+                      path, version, slot.done.load(), slot.intended.load(), found, kept));
+    }
     ++restored_;
+    slot.closed = version;
   }
+  // What is whole without its close having returned may be taken for torn when it is written over:
+  // the one that was closed before it is still the one to come back.
   slot.done = torn && slot.done == 0 ? 0 : version;
   slot.intended = slot.done.load();
   return true;

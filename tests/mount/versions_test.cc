@@ -74,8 +74,9 @@ TEST_F(VersionsTest, NoKillOfTheWriterLosesACheckpoint) {
   progress_->saved = 1;
   Random random(1);
   int restored = 0;
+  uint64_t last = 1;
   for (int kill = 0; kill < kKills; ++kill) {
-    const uint64_t first = progress_->saved + 1;
+    const uint64_t first = last + 1;
     const uint64_t until = progress_->parts + 1 + random.Below(3 * kSize / kPart);
     const pid_t child = ::fork();
     if (child == 0) {
@@ -97,7 +98,8 @@ TEST_F(VersionsTest, NoKillOfTheWriterLosesACheckpoint) {
       ++restored;
     }
     ASSERT_GE(there, saved) << "after kill " << kill << ": " << how;
-    progress_->saved = there;
+    // One that is whole without having been closed does not count as saved.
+    last = std::max(there, first);
   }
   // Else it was not tried.
   EXPECT_GT(restored, 0);
