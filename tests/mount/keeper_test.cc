@@ -517,13 +517,15 @@ class StuckDaemonTest : public KeeperTest {
     daemon_ = NumberOf(Execute({MountFixture::PxFsProgram(), "status", mnt()}).output, "pid");
     ASSERT_GT(daemon_, 1);
     ASSERT_EQ(Execute({MountFixture::PxFsProgram(), "create", mnt() + "/v"}).exit_code, 0);
-    const UniqueFd fd = Open(mnt() + "/v/f", O_CREAT | O_RDWR);
+    UniqueFd fd = Open(mnt() + "/v/f", O_CREAT | O_RDWR);
     WriteAt(fd.get(), 0, std::string(4096, 'a'));
     void* map = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
     ASSERT_NE(map, MAP_FAILED);
     mapped_ = static_cast<char*>(map);
+    // A child that closes its copy of either would have the page written by that.
+    ASSERT_EQ(Try(::madvise(map, 4096, MADV_DONTFORK)), 0);
+    fd.Reset();
     mapped_[0] = 'b';
-    file_ = UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
     faults_->Arm(Fault::kStall, SiteOf(StoreCall::kWrite, StoreFile::kObject, false));
     auto clone = Background::Start(
         {MountFixture::PxFsProgram(), "clone", mnt() + "/v", mnt() + "/w"}, base_ + "/clone.log");
@@ -545,7 +547,6 @@ class StuckDaemonTest : public KeeperTest {
   std::unique_ptr<FaultInjector> faults_;
   pid_t daemon_ = 0;
   char* mapped_ = nullptr;
-  UniqueFd file_;
   Background clone_;
 };
 
