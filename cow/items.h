@@ -24,6 +24,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "cow/ids.h"
 
@@ -46,10 +47,7 @@ struct Time {
   int64_t sec = 0;
   uint32_t nsec = 0;
 
-  // As ToNanoseconds (base/clock.h).
-  int64_t Nanoseconds() const {
-    return static_cast<int64_t>(static_cast<uint64_t>(sec) * 1'000'000'000 + nsec);
-  }
+  int64_t Nanoseconds() const { return ToNanoseconds({.tv_sec = sec, .tv_nsec = nsec}); }
 } __attribute__((packed));
 
 enum class ContentKind : uint8_t {

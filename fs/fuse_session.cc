@@ -205,7 +205,7 @@ void FuseSession::Defer(std::function<void()> work) {
   const Request request = CurrentRequest();
   control_->Add([this, request, number = RequestLoop::Serving(), work = std::move(work)] {
     const RequestScope scope({request.unique, CurrentRequest().lane, request.resent});
-    if (number != 0) loop_->WaitForEarlier(number);
+    loop_->WaitForEarlier(number);
     work();
   });
 }
@@ -274,9 +274,6 @@ void FuseSession::InvalidateData(NodeKey node) {
     LogWarn("invalidating data of {:x}: {}", node.ToFuse(), result);
 }
 
-void FuseSession::WaitForEarlier() {
-  // With FUSE-over-io_uring requests do not come through the loop.
-  if (const uint64_t number = RequestLoop::Serving(); number != 0) loop_->WaitForEarlier(number);
-}
+void FuseSession::WaitForEarlier() { loop_->WaitForEarlier(RequestLoop::Serving()); }
 
 }  // namespace px::fs

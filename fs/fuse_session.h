@@ -46,8 +46,8 @@ class FuseSession final : public KernelSide {
  public:
   // Opens the filesystem on `parts` and mounts it, or takes over the mount that the keeper holds.
   // EPERM/EACCES no right to /dev/fuse or to mount, ENODEV no FUSE in the kernel, otherwise what
-  // Filesystem::Open gives. `notifier` and `keeper`
-  // (none: nobody takes this mount over) must outlive the session.
+  // Filesystem::Open gives. `notifier` and `keeper` must outlive the session. No keeper: nobody
+  // takes this mount over.
   static Result<std::unique_ptr<FuseSession>> Mount(Filesystem::Parts parts,
                                                     const SessionOptions& options,
                                                     const std::string& mountpoint, Clock* clock,

@@ -68,9 +68,9 @@ void ServeChannel(int channel) {
   ::prctl(PR_SET_NAME, "px-notifier");
   // The end of the daemon ends it: no signal of the terminal's or of a service manager's.
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::signal(number, SIG_IGN);
+  // Who reads the daemon's output, or unmounts where it was started, must not wait for this one.
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (int fd = 0; fd <= STDERR_FILENO; ++fd) ::dup2(null.get(), fd);
-  // Nobody's end must be hidden by this process.
   if (::chdir("/") != 0) _exit(1);
   std::vector<std::thread> threads;
   threads.reserve(channels.size());

@@ -49,9 +49,9 @@ class RequestLoop {
 
   // The number of the request that the calling thread serves; 0 in other threads.
   static uint64_t Serving();
-  // Waits until what was read before that request is served, but for what said that it will block,
-  // and not for ever: an earlier one may wait for this one. What a caller did before it came with a
-  // request (closed a file) is then done.
+  // Waits until what was read before that request (0: nothing was) is served, but for what said
+  // that it will block, and not for ever: an earlier one may wait for this one. What a caller did
+  // before it came with a request (closed a file) is then done.
   void WaitForEarlier(uint64_t number) const;
 
  private:

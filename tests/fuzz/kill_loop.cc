@@ -47,8 +47,7 @@ constexpr auto kRoundLimit = std::chrono::seconds(60);
 struct Slot {
   std::atomic<uint64_t> intended;
   std::atomic<uint64_t> done;
-  std::atomic<uint64_t> closed;  // of a checkpoint: the last one whose close returned
-  std::atomic<uint64_t> label;   // of its xattr; only counts for the version it was set on
+  std::atomic<uint64_t> label;  // of its xattr; only counts for the version it was set on
 };
 
 struct WorkerState {
@@ -81,6 +80,8 @@ std::string Content(uint64_t version) {
   }
   return bytes;
 }
+
+std::string CheckpointOf(uint64_t version) { return Content(version) + std::string(4096, 'c'); }
 
 std::string LogRecord(uint64_t number) { return fmt::format("{:015}\n", number); }
 
@@ -156,9 +157,8 @@ class LoadWorker {
   bool SaveInPlace() {
     const uint64_t version = random_.Next() | 1;
     state_.checkpoint.intended = version;
-    if (!WriteWhole(dir_ + "/checkpoint", Content(version) + std::string(4096, 'c'))) return false;
+    if (!WriteWhole(dir_ + "/checkpoint", CheckpointOf(version))) return false;
     state_.checkpoint.done = version;
-    state_.checkpoint.closed = version;
     return true;
   }
 
@@ -365,7 +365,7 @@ bool KillLoop::VerifyCheckpoint(size_t id) {
     uint64_t version = 0;
     if (!ReadWhole(path, &content) || content.size() < sizeof version) return 0;
     std::memcpy(&version, content.data(), sizeof version);
-    return content == Content(version) + std::string(4096, 'c') ? version : 0;
+    return content == CheckpointOf(version) ? version : 0;
   };
   uint64_t version = version_of();
   const bool torn = version == 0 || (version != slot.done && version != slot.intended);
@@ -383,10 +383,11 @@ bool KillLoop::VerifyCheckpoint(size_t id) {
                       path, version, slot.done.load(), slot.intended.load(), found, kept));
     }
     ++restored_;
-    slot.closed = version;
   }
-  // What is whole without its close having returned may be taken for torn when it is written over:
-  // the one that was closed before it is still the one to come back.
+  // It is whole but its close did not return: px may take it for torn when it is written over. What
+  // the load goes on from is to be one that was closed.
+  if (!torn && version != slot.done && !WriteWhole(path, CheckpointOf(version)))
+    return Fail(path + ": " + strerrorname_np(errno));
   slot.done = torn && slot.done == 0 ? 0 : version;
   slot.intended = slot.done.load();
   return true;

@@ -321,15 +321,43 @@ END
 )sh");
 }
 
-// A mount of its own, of a copy of the program that can be exchanged.
-class OwnMountTest : public KeeperTest {
+// A directory for a store and a mount of its own.
+class OwnPlaceTest : public KeeperTest {
  protected:
   void SetUp() override {
     KeeperTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     base_ = fmt::format("{}/own{}", TheMount().scratch(), ++made_);
     ASSERT_EQ(Try(::mkdir(base_.c_str(), 0755)), 0);
-    ASSERT_EQ(Try(::mkdir((base_ + "/mnt").c_str(), 0755)), 0);
+    ASSERT_EQ(Try(::mkdir(mnt().c_str(), 0755)), 0);
+  }
+
+  std::string mnt() const { return base_ + "/mnt"; }
+  static bool Becomes(const std::function<bool()>& what) {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!what()) {
+      if (std::chrono::steady_clock::now() > limit) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+  // It is a child of init's, not ours.
+  static bool WaitForEnd(pid_t pid) {
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    pollfd ended{process.get(), POLLIN, 0};
+    return !process || ::poll(&ended, 1, 60'000) == 1;
+  }
+
+  static inline int made_ = 0;
+  std::string base_;
+};
+
+// A mount of a copy of the program, which can be exchanged.
+class OwnMountTest : public OwnPlaceTest {
+ protected:
+  void SetUp() override {
+    OwnPlaceTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
     fs::copy_file(MountFixture::PxFsProgram(), program());
     std::vector<std::string> words = {program(), "mount", "--store", base_ + "/store"};
     if (!TheMount().mode().options.empty()) {
@@ -346,28 +374,13 @@ class OwnMountTest : public KeeperTest {
       Execute({MountFixture::PxFsProgram(), "umount", mnt()});
       EXPECT_TRUE(WaitForEnd(keeper_));
     }
-    KeeperTest::TearDown();
+    OwnPlaceTest::TearDown();
   }
 
   std::string program() const { return base_ + "/px-fs"; }
-  std::string mnt() const { return base_ + "/mnt"; }
   std::string StateText() const { return Get(base_ + "/store/keeper"); }
   // Of STORE/keeper.
   pid_t Word(const std::string& name) const { return NumberOf(StateText(), name); }
-  static bool Becomes(const std::function<bool()>& what) {
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (!what()) {
-      if (std::chrono::steady_clock::now() > limit) return false;
-      std::this_thread::yield();
-    }
-    return true;
-  }
-  // It is a child of init's, not ours.
-  static bool WaitForEnd(pid_t pid) {
-    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    pollfd ended{process.get(), POLLIN, 0};
-    return !process || ::poll(&ended, 1, 60'000) == 1;
-  }
   // Another file under the program's name, as a package manager does it.
   void ReplaceProgram(const std::string& by) const {
     const std::string fresh = base_ + "/px-fs.new";
@@ -379,8 +392,6 @@ class OwnMountTest : public KeeperTest {
     return StateText().find("\nstate " + state) != std::string::npos;
   }
 
-  static inline int made_ = 0;
-  std::string base_;
   pid_t keeper_ = 0;
 };
 
@@ -486,14 +497,11 @@ TEST_F(OwnMountTest, NokeeperIsAMountThatDiesWithItsDaemon) {
 
 // A daemon that is killed while the kernel waits, for its sake, for a page that another of its
 // threads should write: no signal ends such a wait.
-class StuckDaemonTest : public KeeperTest {
+class StuckDaemonTest : public OwnPlaceTest {
  protected:
   void SetUp() override {
-    KeeperTest::SetUp();
+    OwnPlaceTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    base_ = fmt::format("{}/stuck{}", TheMount().scratch(), ++made_);
-    ASSERT_EQ(Try(::mkdir(base_.c_str(), 0755)), 0);
-    ASSERT_EQ(Try(::mkdir((base_ + "/mnt").c_str(), 0755)), 0);
     auto faults = FaultInjector::Create(base_, base_ + "/store");
     if (!faults) GTEST_SKIP() << faults.error().ToString();
     faults_ = std::move(*faults);
@@ -501,10 +509,9 @@ class StuckDaemonTest : public KeeperTest {
   void TearDown() override {
     if (mapped_ != nullptr) ::munmap(mapped_, 4096);
     if (daemon_ > 0) Execute({MountFixture::PxFsProgram(), "umount", mnt()});
-    KeeperTest::TearDown();
+    OwnPlaceTest::TearDown();
   }
 
-  std::string mnt() const { return base_ + "/mnt"; }
   // Kills the daemon in that state; the clone that led to it runs on.
   void MountAndKill(const std::vector<std::string>& options) {
     std::vector<std::string> words = {"env"};
@@ -531,19 +538,11 @@ class StuckDaemonTest : public KeeperTest {
         {MountFixture::PxFsProgram(), "clone", mnt() + "/v", mnt() + "/w"}, base_ + "/clone.log");
     ASSERT_TRUE(clone);
     clone_ = std::move(*clone);
-    const auto limit = std::chrono::steady_clock::now() + kTestLimit;
-    while (faults_->hits() == 0) {
-      ASSERT_LT(std::chrono::steady_clock::now(), limit) << "no page was written";
-      std::this_thread::yield();
-    }
-    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, daemon_, 0)));
+    ASSERT_TRUE(Becomes([&] { return faults_->hits() > 0; })) << "no page was written";
     ASSERT_EQ(Signal(daemon_, SIGKILL), 0);
-    pollfd ended{process.get(), POLLIN, 0};
-    ASSERT_EQ(::poll(&ended, 1, 60'000), 1) << "it does not end";
+    ASSERT_TRUE(WaitForEnd(daemon_)) << "it does not end";
   }
 
-  static inline int made_ = 0;
-  std::string base_;
   std::unique_ptr<FaultInjector> faults_;
   pid_t daemon_ = 0;
   char* mapped_ = nullptr;
