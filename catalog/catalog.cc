@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "catalog/catalog_rows.h"
+#include "catalog/checked_vfs.h"
 #include "catalog/schema/migrations.h"
 
 namespace px::catalog {
@@ -19,6 +20,17 @@ Result<int64_t> Pragma(const Database& database, const std::string& name) {
   PX_ASSIGN(const bool row, statement.Step());
   if (!row) return Fail(EIO, "PRAGMA " + name + " gave nothing");
   return statement.Int(0);
+}
+
+// A catalog that was made before there were checksums keeps to that: an older program may have it
+// open.
+Result<Database> OpenDatabase(const std::string& path) {
+  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  PX_ASSIGN(const bool plain, IsWithoutSums(path));
+  if (plain) return Database::Open(path, kFlags, kBusyTimeoutMs, kPlainVfs);
+  PX_ASSIGN(Database database, Database::Open(path, kFlags, kBusyTimeoutMs, kCheckedVfs));
+  PX_TRY(ReserveSums(database));
+  return database;
 }
 
 // Where two switch a new database at once, SQLite gives SQLITE_BUSY without waiting, since each
@@ -36,8 +48,7 @@ Status SwitchToWal(const Database& database) {
 }  // namespace
 
 Result<Catalog> Catalog::Open(const std::string& path, Clock& clock) {
-  PX_ASSIGN(Database database,
-            Database::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, kBusyTimeoutMs));
+  PX_ASSIGN(Database database, OpenDatabase(path));
   // FULL syncs the log at every commit: an experiment that was acknowledged is there after a power
   // cut.
   Status prepared = SwitchToWal(database);

@@ -30,6 +30,8 @@ enum SqlitePageTable::Sql : size_t {
   kObjectRefs,
   kLoadVolume,
   kScanVolumes,
+  kLoadVolumeCopy,
+  kScanVolumeCopies,
   kLoadQueue,
   kLoadCounter,
   kScanPages,
@@ -43,6 +45,8 @@ enum SqlitePageTable::Sql : size_t {
   kEraseObjectRefs,
   kPutVolume,
   kEraseVolume,
+  kPutVolumeCopy,
+  kEraseVolumeCopy,
   kQueue,
   kUnqueue,
   kPutCounter,
@@ -61,6 +65,8 @@ constexpr std::array kStatements = {
     "SELECT refs FROM object_refs WHERE id = ?",
     "SELECT id, root, next_ino, attributes FROM volume WHERE id = ?",
     "SELECT id, root, next_ino, attributes FROM volume WHERE id >= ? ORDER BY id",
+    "SELECT id, root, next_ino, attributes FROM volume_copy WHERE id = ?",
+    "SELECT id, root, next_ino, attributes FROM volume_copy WHERE id >= ? ORDER BY id",
     "SELECT seq, id FROM reclaim WHERE kind = ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
     "SELECT value FROM counter WHERE name = ?",
     "SELECT id, 0 FROM page ORDER BY id",
@@ -74,6 +80,8 @@ constexpr std::array kStatements = {
     "DELETE FROM object_refs WHERE id = ?",
     "REPLACE INTO volume(id, root, next_ino, attributes) VALUES(?, ?, ?, ?)",
     "DELETE FROM volume WHERE id = ?",
+    "REPLACE INTO volume_copy(id, root, next_ino, attributes) VALUES(?, ?, ?, ?)",
+    "DELETE FROM volume_copy WHERE id = ?",
     // As all others: a batch whose Sync failed is committed again.
     "REPLACE INTO reclaim(kind, seq, id) VALUES(?, ?, ?)",
     "DELETE FROM reclaim WHERE seq = ? AND kind IN (1, 2)",
@@ -157,23 +165,34 @@ Result<uint64_t> SqlitePageTable::LoadCounter(Counter counter) {
 }
 
 Result<std::optional<VolumeRow>> SqlitePageTable::LoadVolume(VolumeId id) {
+  const auto load = [&](Sql sql) PX_REQUIRES(read_mutex_) -> Result<std::optional<VolumeRow>> {
+    const Rewound statement(ReadAt(sql));
+    statement->Bind(1, id.value);
+    PX_ASSIGN(const bool found, statement->Step());
+    return found ? std::optional(RowOf(*statement.operator->())) : std::nullopt;
+  };
   const MutexLock lock(read_mutex_);
-  const Rewound statement(ReadAt(kLoadVolume));
-  statement->Bind(1, id.value);
-  PX_ASSIGN(const bool found, statement->Step());
-  if (!found) return std::optional<VolumeRow>();
-  return std::optional<VolumeRow>(RowOf(*statement.operator->()));
+  const auto row = load(kLoadVolume);
+  return row || row.error().code() != EUCLEAN ? row : load(kLoadVolumeCopy);
 }
 
 Status SqlitePageTable::ScanVolumes(VolumeId from,
                                     const std::function<bool(const VolumeRow&)>& visit) {
+  uint64_t next = from.value;
+  const auto scan = [&](Sql sql) PX_REQUIRES(read_mutex_) -> Status {
+    const Rewound statement(ReadAt(sql));
+    statement->Bind(1, Signed(next));
+    for (;;) {
+      PX_ASSIGN(const bool found, statement->Step());
+      if (!found) return {};
+      const VolumeRow row = RowOf(*statement.operator->());
+      next = uint64_t{row.id.value} + 1;
+      if (!visit(row)) return {};
+    }
+  };
   const MutexLock lock(read_mutex_);
-  const Rewound statement(ReadAt(kScanVolumes));
-  statement->Bind(1, from.value);
-  for (;;) {
-    PX_ASSIGN(const bool found, statement->Step());
-    if (!found || !visit(RowOf(*statement.operator->()))) return {};
-  }
+  const Status scanned = scan(kScanVolumes);
+  return scanned || scanned.error().code() != EUCLEAN ? scanned : scan(kScanVolumeCopies);
 }
 
 Result<std::vector<ReclaimRow>> SqlitePageTable::LoadQueue(ReclaimRow::Kind kind, uint64_t max_seq,
@@ -257,11 +276,15 @@ Status SqlitePageTable::WriteCount(Sql set, Sql erase, uint64_t id, uint64_t ref
 
 Status SqlitePageTable::WriteRows(const PageBatch& batch) {
   for (const VolumeRow& row : batch.volumes) {
-    Statement& put = At(kPutVolume);
-    put.Bind(1, row.id.value).Bind(2, Signed(row.root.value)).Bind(3, Signed(row.next_ino));
-    PX_TRY(put.BindBlob(4, Bytes(row.attributes)).Run());
+    for (const Sql sql : {kPutVolume, kPutVolumeCopy}) {
+      Statement& put = At(sql);
+      put.Bind(1, row.id.value).Bind(2, Signed(row.root.value)).Bind(3, Signed(row.next_ino));
+      PX_TRY(put.BindBlob(4, Bytes(row.attributes)).Run());
+    }
   }
-  for (const VolumeId id : batch.erased_volumes) PX_TRY(At(kEraseVolume).Bind(1, id.value).Run());
+  for (const VolumeId id : batch.erased_volumes) {
+    for (const Sql sql : {kEraseVolume, kEraseVolumeCopy}) PX_TRY(At(sql).Bind(1, id.value).Run());
+  }
   for (const ReclaimRow& row : batch.queued) {
     Statement& queue = At(kQueue);
     queue.Bind(1, static_cast<int64_t>(row.kind)).Bind(2, Signed(row.seq)).Bind(3, Signed(row.id));

@@ -1,6 +1,7 @@
 // SqlitePageTable: the engine's page table in STORE/meta.db, an SQLite database in WAL mode.
 //
-// A node is one row of one leaf page, so rewriting it costs one page of the log. Commit writes to
+// A node is one row of one leaf page, so rewriting it costs one page of the log. Pages have
+// checksums (catalog/checked_vfs.h). Commit writes to
 // the log and does not flush it, but for the first commit after the log was started afresh, for
 // which SQLite flushes the log's header (leaving that out could corrupt the database). Sync flushes
 // the log. Checkpoint, which moves the log into the database, is never part of Commit: a background
@@ -13,13 +14,17 @@
 // the one that wrote last, and not closed in order), the log is cut back to the last such point. So
 // the database is always as it was at one moment, and everything it names was flushed.
 //
+// A log in which something is damaged is not used: SQLite would go on without all that comes behind
+// it. After a power cut that cannot be told from what was never written, and only what the last
+// sync point covers is used. A log that was moved whole, when the table was closed, is marked so.
+//
 // Threads: as of cow::PageTable; Checkpoint and WalBytes may run beside anything. Visitors of the
 // Scan functions must not call the page table. One process at a time: the caller holds the store's
 // lock file.
 //
 // Errors: those of catalog/sqlite.h; ENOENT where there is no such row or, without `create`, no
-// database; EPROTONOSUPPORT for a database of a newer format, ENOTSUP where the filesystem cannot
-// have a WAL.
+// database; EUCLEAN where something is damaged; EPROTONOSUPPORT for a database of a newer format,
+// ENOTSUP where the filesystem cannot have a WAL.
 #pragma once
 
 #include <atomic>
@@ -31,12 +36,16 @@
 
 #include "base/mutex.h"
 #include "base/unique_fd.h"
+#include "catalog/log_frames.h"
 #include "catalog/sqlite.h"
 #include "cow/page_table.h"
 
 namespace px::catalog {
 
-inline constexpr int kMetaVersion = 2;
+inline constexpr int kMetaVersion = 3;
+
+// Stands for the running kernel: from one boot of the machine to the next.
+std::string RunningBoot();
 
 // How the database was left by its last user.
 enum class LastUse {
@@ -96,11 +105,11 @@ class SqlitePageTable final : public cow::PageTable {
   // back a log file over 256 MiB.
   Status Checkpoint();
   // What the log holds at present, in bytes; its file may be larger.
-  uint64_t WalBytes() const { return wal_pages_.load(std::memory_order_relaxed) * kWalFrame; }
+  uint64_t WalBytes() const {
+    return wal_pages_.load(std::memory_order_relaxed) * LogFrames::kFrame;
+  }
 
  private:
-  static constexpr uint64_t kWalFrame = 4096 + 24;
-  static constexpr uint64_t kWalHeader = 32;
   enum Sql : size_t;
 
   // Of the log, at one moment.
@@ -112,6 +121,7 @@ class SqlitePageTable final : public cow::PageTable {
   Status OpenDatabase(bool create);
   Status Configure(bool fresh) PX_REQUIRES(mutex_);
   Status FindOutLastUse(LogEnd* point) PX_REQUIRES(mutex_);
+  Result<LogFrames::Found> ScanLog() const;
   Status CutLog(uint64_t frames) const;
   static uint64_t SaltsOfLog(int wal);  // 0: it has no header
   Status PrepareAll() PX_REQUIRES(mutex_, read_mutex_);
@@ -132,6 +142,9 @@ class SqlitePageTable final : public cow::PageTable {
   Status WritePages(const cow::PageBatch& batch) PX_REQUIRES(mutex_);
   Status WriteRows(const cow::PageBatch& batch) PX_REQUIRES(mutex_);
   Status WriteCount(Sql set, Sql erase, uint64_t id, uint64_t refs) PX_REQUIRES(mutex_);
+  // Nothing is in the log that is not in the database: it is not to be read again. Nobody else has
+  // it open.
+  Status ForgetLog() PX_REQUIRES(sync_mutex_);
   Status RunCheckpoint(int mode, uint64_t* log_pages) PX_REQUIRES(checkpoint_mutex_);
 
   const std::string dir_;

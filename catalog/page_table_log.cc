@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "catalog/page_table.h"
 
@@ -18,7 +19,7 @@ constexpr uint64_t kTruncateBytes = uint64_t{256} << 20;
 
 uint64_t SqlitePageTable::SaltsOfLog(int wal) {
   // Bytes 16 to 24 of the header (sqlite.org/fileformat2.html, section 4.1).
-  std::array<char, kWalHeader> header{};
+  std::array<char, LogFrames::kHeader> header{};
   uint64_t salts = 0;
   if (::pread(wal, header.data(), header.size(), 0) != static_cast<ssize_t>(header.size())) {
     return 0;
@@ -99,6 +100,13 @@ Status SqlitePageTable::Sync() {
   return {};
 }
 
+Status SqlitePageTable::ForgetLog() {
+  const std::array<std::byte, LogFrames::kHeader> nothing{};
+  PX_TRY(WriteAllAt(wal_.get(), nothing, 0, "write meta.db-wal"));
+  if (::fdatasync(wal_.get()) != 0) return FailErrno("meta.db-wal");
+  return {};
+}
+
 Status SqlitePageTable::RunCheckpoint(int mode, uint64_t* log_pages) {
   int in_log = 0, moved = 0;
   const int code =
@@ -131,7 +139,7 @@ Status SqlitePageTable::Checkpoint() {
     const MutexLock sync_lock(sync_mutex_);
     Reserve();
   }
-  if (log_pages * kWalFrame < kHoldOffBytes) return {};
+  if (log_pages * LogFrames::kFrame < kHoldOffBytes) return {};
   // Commits that came meanwhile keep the log from starting afresh. The rest is short: hold them
   // off.
   const MutexLock sync_lock(sync_mutex_);

@@ -1,5 +1,6 @@
 // Opening and closing meta.db: its schema, migrations, and how its last user left it.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/falloc.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -9,6 +10,7 @@
 #include <fstream>
 
 #include "base/log.h"
+#include "catalog/checked_vfs.h"
 #include "catalog/page_table.h"
 
 namespace px::catalog {
@@ -57,26 +59,43 @@ Result<bool> IsFresh(const Database& database) {
   return Fail(EUCLEAN, "not a store's database (format version " + std::to_string(version) + ")");
 }
 
-Status MakeSchema(const Database& database, bool fresh) {
-  PX_ASSIGN(const int64_t version, NumberOf(database, "PRAGMA user_version"));
-  if (!fresh && version == kMetaVersion) return {};
-  PX_TRY(database.Transaction([&]() -> Status {
-    if (fresh) PX_TRY(database.Execute(kSchema));
-    PX_TRY(database.Execute(kSchema2));
-    PX_TRY(database.Execute("PRAGMA application_id = " + std::to_string(kApplicationId)));
-    return database.Execute("PRAGMA user_version = " + std::to_string(kMetaVersion));
-  }));
-  // An older log has no sync points: nothing of it is left for one to be cut back to.
-  PX_ASSIGN(Statement moved, database.Prepare("PRAGMA wal_checkpoint(TRUNCATE)"));
-  PX_TRY(moved.Step());
-  return {};
+Status SetVersion(const Database& database) {
+  return database.Execute("PRAGMA user_version = " + std::to_string(kMetaVersion));
 }
 
-std::string RunningBoot() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string boot;
-  std::getline(file, boot);
-  return boot.empty() ? "unknown" : boot;
+// What version 3 has more: checksums of pages, which come where the log is moved into the database,
+// and the volumes' rows once more, on pages of their own: nothing else says where a tree begins.
+constexpr const char* kSchema3 = R"sql(
+  CREATE TABLE IF NOT EXISTS volume_copy(
+    id INTEGER PRIMARY KEY, root INTEGER NOT NULL, next_ino INTEGER NOT NULL,
+    attributes BLOB NOT NULL);
+  REPLACE INTO volume_copy SELECT * FROM volume;
+)sql";
+
+Status AddSums(const Database& database) {
+  LogInfo("meta.db: giving its pages checksums, once");
+  PX_TRY(database.Transaction([&] { return database.Execute(kSchema3); }));
+  PX_TRY(ReserveSums(database));
+  // The copy that VACUUM makes may be larger than the memory.
+  PX_TRY(database.Execute("PRAGMA temp_store = FILE; VACUUM; PRAGMA temp_store = MEMORY"));
+  return SetVersion(database);
+}
+
+Status MakeSchema(const Database& database, bool fresh) {
+  PX_ASSIGN(const int64_t version, NumberOf(database, "PRAGMA user_version"));
+  if (fresh || version == 1) {
+    PX_TRY(database.Transaction([&]() -> Status {
+      if (fresh) PX_TRY(database.Execute(kSchema));
+      PX_TRY(database.Execute(kSchema2));
+      if (fresh) PX_TRY(database.Execute(kSchema3));
+      PX_TRY(database.Execute("PRAGMA application_id = " + std::to_string(kApplicationId)));
+      return fresh ? SetVersion(database) : database.Execute("PRAGMA user_version = 2");
+    }));
+    // An older log has no sync points: nothing of it is left for one to be cut back to.
+    PX_ASSIGN(Statement moved, database.Prepare("PRAGMA wal_checkpoint(TRUNCATE)"));
+    PX_TRY(moved.Step());
+  }
+  return fresh || version == kMetaVersion ? Status{} : AddSums(database);
 }
 
 // The log's file stays when the database is closed: a full disk would have no room for a new one.
@@ -90,6 +109,13 @@ void CheckpointAtClose(const Database& database, bool wanted) {
 }
 
 }  // namespace
+
+std::string RunningBoot() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string boot;
+  std::getline(file, boot);
+  return boot.empty() ? "unknown" : boot;
+}
 
 Result<std::unique_ptr<SqlitePageTable>> SqlitePageTable::Open(const std::string& dir, bool create,
                                                                const std::string& boot) {
@@ -125,6 +151,18 @@ SqlitePageTable::~SqlitePageTable() {
     CheckpointAtClose(checkpointer_, false);
   }
   checkpointer_ = Database();
+  int in_log = 0, moved = 0;
+  const bool whole =
+      closed && in_order &&
+      sqlite3_wal_checkpoint_v2(database_.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &in_log,
+                                &moved) == SQLITE_OK &&
+      in_log == moved;
+  database_ = Database();
+  if (!whole) return;
+  // SQLite would take it for the newest of its pages, and if it is damaged by then, for some.
+  if (const Status forgotten = ForgetLog(); !forgotten) {
+    LogError("closing {}/meta.db: {}", dir_, forgotten.error().ToString());
+  }
 }
 
 // Room for the log and the database to grow by on a full disk, so that what deletes can be written.
@@ -182,9 +220,17 @@ Status SqlitePageTable::FindOutLastUse(LogEnd* point) {
   const UniqueFd wal(::open((dir_ + "/meta.db-wal").c_str(), O_RDONLY | O_CLOEXEC));
   if (!wal || SaltsOfLog(wal.get()) != point->salts) *point = {};
   PX_TRY(CutLog(point->frames));
-  PX_ASSIGN(database_, Database::Open(dir_ + "/meta.db", kFlags, kBusyTimeoutMs, kOneProcessVfs));
+  PX_ASSIGN(database_,
+            Database::Open(dir_ + "/meta.db", kFlags, kBusyTimeoutMs, kCheckedOneProcessVfs));
   CheckpointAtClose(database_, false);
   return {};
+}
+
+Result<LogFrames::Found> SqlitePageTable::ScanLog() const {
+  const UniqueFd wal(::open((dir_ + "/meta.db-wal").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!wal && errno == ENOENT) return LogFrames::Found();
+  if (!wal) return FailErrno("meta.db-wal");
+  return LogFrames::Scan(wal.get(), [](const LogFrames::Frame&) { return Status{}; });
 }
 
 Status SqlitePageTable::CutLog(uint64_t frames) const {
@@ -192,7 +238,8 @@ Status SqlitePageTable::CutLog(uint64_t frames) const {
   UniqueFd wal(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!wal && errno == ENOENT) return {};
   if (!wal) return FailErrno("meta.db-wal");
-  const off_t end = frames == 0 ? 0 : static_cast<off_t>(kWalHeader + frames * kWalFrame);
+  const off_t end =
+      frames == 0 ? 0 : static_cast<off_t>(LogFrames::kHeader + frames * LogFrames::kFrame);
   const off_t size = ::lseek(wal.get(), 0, SEEK_END);
   if (size > end && (::ftruncate(wal.get(), end) != 0 || ::fsync(wal.get()) != 0)) {
     return FailErrno("cut meta.db-wal");
@@ -213,17 +260,23 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   const MutexLock checkpoint_lock(checkpoint_mutex_);
   const MutexLock sync_lock(sync_mutex_);
   const MutexLock lock(mutex_);
-  PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs, kOneProcessVfs));
+  PX_ASSIGN(const LogFrames::Found log, ScanLog());
+  PX_ASSIGN(database_, Database::Open(path, flags, kBusyTimeoutMs, kCheckedOneProcessVfs));
   // What fails below must not move the log.
   CheckpointAtClose(database_, false);
   PX_TRY(database_.Execute("PRAGMA page_size = 4096"));
   PX_ASSIGN(const bool fresh, IsFresh(database_));
+  if (fresh) PX_TRY(ReserveSums(database_));
   LogEnd point;
   if (!fresh) PX_TRY(FindOutLastUse(&point));
+  if (log.damaged > 0 && last_use_ != LastUse::kPowerCut) {
+    return Fail(EUCLEAN, fmt::format("the log is damaged: of {} frames, before {} transactions",
+                                     log.damaged, log.hidden));
+  }
   const bool closed_in_order = !killed_ && last_use_ == LastUse::kClosed;
   PX_TRY(Configure(fresh));
   const MutexLock read_lock(read_mutex_);
-  PX_ASSIGN(reader_, Database::Open(path, kFlags, kBusyTimeoutMs, kOneProcessVfs));
+  PX_ASSIGN(reader_, Database::Open(path, kFlags, kBusyTimeoutMs, kCheckedOneProcessVfs));
   PX_TRY(reader_.Execute("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -8192"));
   CheckpointAtClose(reader_, false);
   PX_TRY(PrepareAll());
@@ -237,9 +290,10 @@ Status SqlitePageTable::OpenDatabase(bool create) {
         return SQLITE_OK;
       },
       this);
-  PX_ASSIGN(checkpointer_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kOneProcessVfs));
+  PX_ASSIGN(checkpointer_,
+            Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kCheckedOneProcessVfs));
   PX_TRY(checkpointer_.Execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0"));
-  PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kOneProcessVfs));
+  PX_ASSIGN(pin_, Database::Open(path, kFlags, /*busy_timeout_ms=*/0, kCheckedOneProcessVfs));
   PX_TRY(pin_.Execute("PRAGMA wal_autocheckpoint = 0"));
   CheckpointAtClose(pin_, false);
   for (const Database* one : {&database_, &checkpointer_, &pin_, &reader_}) KeepLog(*one);

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 
+#include "catalog/checked_vfs.h"
+
 namespace px::catalog {
 namespace {
 
@@ -24,6 +26,7 @@ int ErrnoOf(int code, int system_errno) {
     case SQLITE_CONSTRAINT:
       return EEXIST;
     case SQLITE_IOERR:
+      if (code == SQLITE_IOERR_DATA) return EUCLEAN;
       return system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EROFS
                  ? system_errno
                  : EIO;
@@ -106,6 +109,7 @@ std::span<const std::byte> Statement::Blob(int column) const {
 
 Result<Database> Database::Open(const std::string& path, int flags, int busy_timeout_ms,
                                 const char* vfs) {
+  PX_TRY(RegisterCheckedVfs());
   sqlite3* raw = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &raw, flags, vfs);
   Database database;

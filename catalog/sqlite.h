@@ -1,9 +1,9 @@
 // A thin RAII layer over SQLite's C API: connections, prepared statements, errors as errno.
 //
 // A Database and its Statements belong to one thread at a time. SQLITE_FULL becomes ENOSPC,
-// SQLITE_BUSY and SQLITE_LOCKED EBUSY, SQLITE_CORRUPT and SQLITE_NOTADB EUCLEAN, SQLITE_READONLY
-// EROFS, SQLITE_CANTOPEN ENOENT or EACCES, SQLITE_NOMEM ENOMEM, SQLITE_CONSTRAINT EEXIST; the rest
-// EIO.
+// SQLITE_BUSY and SQLITE_LOCKED EBUSY, SQLITE_CORRUPT, SQLITE_NOTADB and SQLITE_IOERR_DATA (a
+// page's checksum is wrong, see catalog/checked_vfs.h) EUCLEAN, SQLITE_READONLY EROFS,
+// SQLITE_CANTOPEN ENOENT or EACCES, SQLITE_NOMEM ENOMEM, SQLITE_CONSTRAINT EEXIST; the rest EIO.
 #pragma once
 
 #include <sqlite3.h>
@@ -53,18 +53,23 @@ class Statement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
-// Of a database that one process alone uses (sqlite.org/vfs.html). Keeps the index of the log in
-// the process's own memory: in a mapped file a store is a SIGBUS where the filesystem is full, over
-// quota, read-only or broken.
+// Of a database that one process alone uses (sqlite.org/vfs.html), and has no checksums. Keeps the
+// index of the log in the process's own memory: in a mapped file a store is a SIGBUS where the
+// filesystem is full, over quota, read-only or broken.
 inline constexpr const char* kOneProcessVfs = "unix-excl";
+// SQLite's own for several.
+inline constexpr const char* kPlainVfs = "unix";
+// As it, and one that several processes use, with the checksums of catalog/checked_vfs.h.
+inline constexpr const char* kCheckedOneProcessVfs = "px-checked-one-process";
+inline constexpr const char* kCheckedVfs = "px-checked";
 
 class Database {
  public:
   Database() = default;
   // `flags` as of sqlite3_open_v2. `busy_timeout_ms` is how long a statement waits for other
-  // processes. `vfs`: kOneProcessVfs, or SQLite's own.
+  // processes. `vfs`: one of the above.
   static Result<Database> Open(const std::string& path, int flags, int busy_timeout_ms,
-                               const char* vfs = nullptr);
+                               const char* vfs);
 
   Result<Statement> Prepare(std::string_view sql) const;
   // Runs one or more statements that return nothing.

@@ -20,9 +20,13 @@
 namespace px::cow {
 
 // A node in memory. Readers hold the store's lock shared, the one writer holds it alone.
+inline constexpr uint64_t kUnknownRefs = UINT64_MAX;
+
 struct CachedNode {
   NodeId id;
-  uint64_t refs = 1;                // as committed
+  // As committed. kUnknownRefs: it cannot be read; the node is one that others may use, and nothing
+  // can be taken from it.
+  uint64_t refs = 1;
   uint32_t dirty = 0;               // 1 + index among what the transaction changed; 0: unchanged
   std::atomic<bool> touched{true};  // since the clock hand last passed
   alignas(8) std::array<std::byte, kNodeSize> bytes;

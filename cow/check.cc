@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "cow/items.h"
 #include "cow/store_impl.h"
 #include "cow/txn.h"
 
@@ -49,6 +50,23 @@ class Checker {
     report_(text);
   }
 
+  // What is damaged is a finding; the check goes on.
+  Status Tolerate(const std::string& what, Status status) {
+    if (status || status.error().code() != EUCLEAN) return status;
+    unreadable_ = true;
+    Find(what + ": some cannot be read: " + status.error().ToString());
+    return {};
+  }
+
+  // A volume that a dentry names.
+  void NoteVolume(std::string_view key, std::string_view value) {
+    const auto parsed = ParseKey(key);
+    if (!parsed || parsed->type != ItemType::kDentry || parsed->rest.size() < 9) return;
+    const auto dentry = FromBytes<DentryItem>(value);
+    if (!dentry || dentry->volume == 0) return;
+    named_volumes_[dentry->volume] = "'" + std::string(DentryName(parsed->rest)) + "'";
+  }
+
   Status LoadCounters() {
     for (const auto name : {Counter::kNextNode, Counter::kNextObject, Counter::kNextVolume}) {
       PX_ASSIGN(const uint64_t value, pages_.LoadCounter(name));
@@ -62,25 +80,35 @@ class Checker {
 
   Status WalkVolumes() {
     std::vector<std::pair<VolumeId, NodeId>> roots;
-    PX_TRY(pages_.ScanVolumes(kRootVolume, [&](const VolumeRow& row) {
+    PX_TRY(Tolerate("volumes", pages_.ScanVolumes(kRootVolume, [&](const VolumeRow& row) {
       roots.emplace_back(row.id, row.root);
       return true;
-    }));
+    })));
     for (const auto& [volume, root] : roots) {
       Uses(Counter::kNextVolume, volume.value);
       where_ = Name(volume);
       PX_TRY(Visit(root, {}));
+      named_volumes_.erase(volume.value);
+    }
+    for (const auto& [volume, where] : named_volumes_) {
+      unreadable_ = true;  // its nodes are not lost
+      Find(Name(VolumeId{volume}) + ": " + where + " names it, but it is not there");
     }
     return {};
   }
 
   Status WalkQueue() {
     where_ = "reclaim queue";
-    PX_ASSIGN(const std::vector<ReclaimRow> nodes,
-              pages_.LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX, SIZE_MAX));
+    const auto load = [&](ReclaimRow::Kind kind, std::vector<ReclaimRow>* rows) -> Status {
+      auto loaded = pages_.LoadQueue(kind, UINT64_MAX, SIZE_MAX);
+      if (!loaded) return Tolerate(where_, Forward(loaded.error()));
+      *rows = std::move(*loaded);
+      return {};
+    };
+    std::vector<ReclaimRow> nodes, objects;
+    PX_TRY(load(ReclaimRow::Kind::kNode, &nodes));
     for (const ReclaimRow& row : nodes) PX_TRY(Visit(NodeId{row.id}, {}));
-    PX_ASSIGN(const std::vector<ReclaimRow> objects,
-              pages_.LoadQueue(ReclaimRow::Kind::kObject, UINT64_MAX, SIZE_MAX));
+    PX_TRY(load(ReclaimRow::Kind::kObject, &objects));
     for (const ReclaimRow& row : objects) {
       const ObjectId id{row.id};
       Uses(Counter::kNextObject, id.value);
@@ -116,6 +144,7 @@ class Checker {
           ++objects_[object.value];
           Uses(Counter::kNextObject, object.value);
         });
+        NoteVolume(node.Key(i), node.Value(i));
       } else {
         PX_TRY(Visit(node.Child(i), ExpectChild(node, i, expected)));
       }
@@ -138,10 +167,11 @@ class Checker {
 
   Status CompareNodeCounts() {
     std::unordered_map<uint64_t, uint64_t> rows;
-    PX_TRY(pages_.ScanNodeRefs([&](NodeId id, uint64_t refs) {
+    const Status read = pages_.ScanNodeRefs([&](NodeId id, uint64_t refs) {
       rows[id.value] = refs;
       return true;
-    }));
+    });
+    if (!read) return Tolerate("counts of nodes", read);
     for (const auto& [id, seen] : nodes_) {
       const auto row = rows.find(id);
       PX_TRY(CompareCount(NodeId{id}, row == rows.end() ? 1 : row->second, seen.refs));
@@ -153,10 +183,11 @@ class Checker {
 
   Status CompareObjectCounts() {
     std::unordered_map<uint64_t, uint64_t> rows;
-    PX_TRY(pages_.ScanObjectRefs([&](ObjectId id, uint64_t refs) {
+    const Status read = pages_.ScanObjectRefs([&](ObjectId id, uint64_t refs) {
       rows[id.value] = refs;
       return true;
-    }));
+    });
+    if (!read) return Tolerate("counts of objects", read);
     for (const auto& [id, refs] : objects_) {
       const auto row = rows.find(id);
       PX_TRY(CompareCount(ObjectId{id}, row == rows.end() ? 1 : row->second, refs));
@@ -183,11 +214,11 @@ class Checker {
 
   Status FindLostPages() {
     std::vector<NodeId> lost;
-    PX_TRY(pages_.ScanPages([&](NodeId id) {
+    PX_TRY(Tolerate("nodes", pages_.ScanPages([&](NodeId id) {
       Uses(Counter::kNextNode, id.value);
       if (!nodes_.contains(id.value)) lost.push_back(id);
       return true;
-    }));
+    })));
     for (const NodeId id : lost) {
       Find(Name(id) + ": lost: no volume leads to it");
       if (MayLower()) PX_TRY(Repair([&](PageBatch* batch) { batch->erased_pages.push_back(id); }));
@@ -231,6 +262,7 @@ class Checker {
   std::unordered_map<uint64_t, Seen> nodes_;
   std::unordered_map<uint64_t, uint64_t> objects_;  // id -> references
   std::unordered_map<uint64_t, uint64_t> waiting_;  // objects in the queue -> seq
+  std::map<uint32_t, std::string> named_volumes_;   // by whom
   std::map<Counter, uint64_t> counters_, least_;    // as stored; as what is in use needs them
   std::string where_;
   uint64_t findings_ = 0;

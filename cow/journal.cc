@@ -1,6 +1,7 @@
 #include "cow/journal.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +19,10 @@ namespace {
 
 constexpr const char* kWrite = "write the journal";
 
+std::string PathOf(const std::string& dir, size_t file) {
+  return dir + "/meta.log." + std::to_string(file);
+}
+
 Status ReadAll(int fd, std::vector<std::byte>* out) {
   out->resize(Journal::kCapacity);
   size_t got = 0;
@@ -30,12 +35,6 @@ Status ReadAll(int fd, std::vector<std::byte>* out) {
   }
   out->resize(got);
   return {};
-}
-
-RecordHeader HeaderOf(std::span<const std::byte> record) {
-  RecordHeader header;
-  std::memcpy(&header, record.data(), sizeof header);
-  return header;
 }
 
 }  // namespace
@@ -85,27 +84,72 @@ Journal::Run Journal::Chain(std::span<const Run> runs, uint64_t taken_over) {
   return chain;
 }
 
-Result<std::unique_ptr<Journal>> Journal::Open(
-    const std::string& dir, const std::string& boot, uint64_t taken_over,
-    const std::function<Status(uint64_t seq, std::span<const std::byte> record)>& replay) {
-  std::unique_ptr<Journal> journal(new Journal());
-  journal->boot_ = static_cast<uint32_t>(XXH3_64bits(boot.data(), boot.size()));
-  std::array<std::vector<std::byte>, 2> bytes;
+Result<std::vector<Journal::Run>> Journal::ReadRuns(const std::array<UniqueFd, 2>& files,
+                                                    Bytes* bytes) {
   std::vector<Run> runs;
-  for (size_t i = 0; i < 2; ++i) {
-    PX_ASSIGN(journal->files_[i], OpenFile(dir + "/meta.log." + std::to_string(i)));
-    PX_TRY(ReadAll(journal->files_[i].get(), &bytes[i]));
-    Run run = Parse(bytes[i]);
+  for (size_t i = 0; i < files.size(); ++i) {
+    PX_TRY(ReadAll(files[i].get(), &(*bytes)[i]));
+    Run run = Parse((*bytes)[i]);
     if (!run.empty()) runs.push_back(std::move(run));
   }
-  const UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
   if (runs.size() == 2 && HeaderOf(runs[1][0]).seq < HeaderOf(runs[0][0]).seq) {
     std::swap(runs[0], runs[1]);
   }
+  return runs;
+}
+
+size_t Journal::CountAfter(const Bytes& bytes, uint64_t epoch, uint64_t last) {
+  size_t count = 0;
+  for (std::span<const std::byte> left : bytes) {
+    while (const auto record = FindRecord(left)) {
+      const RecordHeader header = HeaderOf(*record);
+      if (header.epoch == epoch && header.seq > last) ++count;
+      left = left.subspan(static_cast<size_t>(record->data() + record->size() - left.data()));
+    }
+  }
+  return count;
+}
+
+Result<uint64_t> Journal::Beginning(const std::string& dir) {
+  std::array<UniqueFd, 2> files;
+  for (size_t i = 0; i < 2; ++i) {
+    PX_ASSIGN(files[i], OpenFile(PathOf(dir, i)));
+  }
+  Bytes bytes;
+  PX_ASSIGN(const std::vector<Run> runs, ReadRuns(files, &bytes));
+  if (runs.empty()) return 0;
+  const bool both = HeaderOf(runs.front()[0]).epoch == HeaderOf(runs.back()[0]).epoch;
+  const auto& first = (both ? runs.front() : runs.back())[0];
+  const uint64_t seq = HeaderOf(first).seq;
+  return SyncPointOf(first) == seq ? seq : seq - 1;  // it may be the one of Restart
+}
+
+Result<std::unique_ptr<Journal>> Journal::Open(
+    const std::string& dir, const std::string& boot, uint64_t taken_over, Damage damage,
+    const std::function<Status(uint64_t seq, std::span<const std::byte> record)>& replay) {
+  std::unique_ptr<Journal> journal(new Journal());
+  journal->boot_ = static_cast<uint32_t>(XXH3_64bits(boot.data(), boot.size()));
+  for (size_t i = 0; i < 2; ++i) {
+    PX_ASSIGN(journal->files_[i], OpenFile(PathOf(dir, i)));
+  }
+  Bytes bytes;
+  PX_ASSIGN(const std::vector<Run> runs, ReadRuns(journal->files_, &bytes));
+  const UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
   Run chain = Chain(runs, taken_over);
   const size_t found = chain.size();
-  if (!chain.empty() && (HeaderOf(chain[0]).epoch >> 32) != journal->boot_) {
+  const Run& newest = !chain.empty() || runs.empty() ? chain : runs.back();
+  const uint64_t epoch = newest.empty() ? 0 : HeaderOf(newest[0]).epoch;
+  if (epoch >> 32 == journal->boot_) {
+    const uint64_t last = taken_over + found;
+    if (const size_t lost = CountAfter(bytes, epoch, last); lost > 0) {
+      const std::string what =
+          fmt::format("the journal is damaged: record {} cannot be read, and {} come behind it",
+                      last + 1, lost);
+      if (damage == Damage::kRefused) return Fail(EUCLEAN, what);
+      LogError("{}: {}", dir, what);
+    }
+  } else {
     uint64_t covered = taken_over;
     for (const auto& record : chain) {
       covered = std::max(covered, SyncPointOf(record).value_or(covered));
@@ -122,20 +166,21 @@ Result<std::unique_ptr<Journal>> Journal::Open(
   return journal;
 }
 
-Status Journal::Restart() {
-  const std::vector<std::byte> nothing(sizeof(RecordHeader));
-  for (const UniqueFd& file : files_) {
-    PX_TRY(WriteAllAt(file.get(), nothing, 0, kWrite));
-    if (::fdatasync(file.get()) != 0) return FailErrno("sync the journal");
-  }
+Status Journal::Restart(uint64_t last) {
   // Never that of a record that an earlier opening left behind.
   uint32_t random = 0;
   if (::getrandom(&random, sizeof random, 0) != sizeof random) {
     return FailErrno("get random bytes");
   }
   epoch_ = uint64_t{boot_} << 32 | random;
+  std::vector<std::byte> first;
+  EncodeSyncPoint(epoch_, last, last, &first);
+  for (const UniqueFd& file : files_) {
+    PX_TRY(WriteAllAt(file.get(), first, 0, kWrite));
+    if (::fdatasync(file.get()) != 0) return FailErrno("sync the journal");
+  }
   active_ = 0;
-  end_ = 0;
+  end_ = first.size();
   const MutexLock lock(sync_mutex_);
   broken_ = false;
   return {};

@@ -25,6 +25,9 @@
 
 namespace px::cow {
 
+// What to do where something is damaged: fail, or have what is left.
+enum class Damage { kRefused, kPassedOver };
+
 class Journal {
  public:
   static constexpr size_t kCapacity = size_t{8} << 20;  // of each file, in bytes
@@ -34,12 +37,18 @@ class Journal {
   // this returns; of those that another boot wrote, only what comes before the last sync point
   // among them: a power cut may have taken what the later ones name. Nothing is appended before
   // Restart. `boot` stands for the running kernel.
+  //
+  // On one boot nothing but damage makes a gap before a record. EUCLEAN then, unless `damage` says
+  // to go on without what is behind it.
   static Result<std::unique_ptr<Journal>> Open(
-      const std::string& dir, const std::string& boot, uint64_t taken_over,
+      const std::string& dir, const std::string& boot, uint64_t taken_over, Damage damage,
       const std::function<Status(uint64_t seq, std::span<const std::byte> record)>& replay);
+  // The number before the first record of the newest opening; 0 if there are none.
+  static Result<uint64_t> Beginning(const std::string& dir);
 
-  // Forgets all records: what was replayed has been taken over, durably.
-  Status Restart() PX_EXCLUDES(sync_mutex_);
+  // Forgets all records: those up to number `last` have been taken over, durably. Both files begin
+  // with a record that says so: if one is damaged, the other tells what belongs to this opening.
+  Status Restart(uint64_t last) PX_EXCLUDES(sync_mutex_);
 
   uint64_t epoch() const { return epoch_; }
   bool Fits(size_t size) const { return end_ + size <= kCapacity; }
@@ -58,6 +67,12 @@ class Journal {
   static Result<UniqueFd> OpenFile(const std::string& path);
   using Run = std::vector<std::span<const std::byte>>;
   static Run Parse(std::span<const std::byte> file);
+  // Both files' records from the beginning on, the older first. `bytes` holds them.
+  using Bytes = std::array<std::vector<std::byte>, 2>;
+  static Result<std::vector<Run>> ReadRuns(const std::array<UniqueFd, 2>& files, Bytes* bytes);
+  // How many records of that epoch come after number `last`, without regard to what is between
+  // them.
+  static size_t CountAfter(const Bytes& bytes, uint64_t epoch, uint64_t last);
   // The records of both files that follow `taken_over`, in order.
   static Run Chain(std::span<const Run> runs, uint64_t taken_over);
 

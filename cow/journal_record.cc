@@ -2,7 +2,9 @@
 
 #include <xxhash.h>
 
+#include <cstddef>
 #include <cstring>
+#include <string_view>
 
 namespace px::cow {
 namespace {
@@ -218,16 +220,37 @@ std::optional<uint64_t> SyncPointOf(std::span<const std::byte> record) {
   return covered;
 }
 
-std::optional<RecordHeader> CheckRecord(std::span<const std::byte> bytes) {
+RecordHeader HeaderOf(std::span<const std::byte> record) {
   RecordHeader header;
-  if (bytes.size() < sizeof header) return std::nullopt;
-  std::memcpy(&header, bytes.data(), sizeof header);
+  std::memcpy(&header, record.data(), sizeof header);
+  return header;
+}
+
+std::optional<RecordHeader> CheckRecord(std::span<const std::byte> bytes) {
+  if (bytes.size() < sizeof(RecordHeader)) return std::nullopt;
+  const RecordHeader header = HeaderOf(bytes);
   if ((header.magic != kMagic && header.magic != kSyncPointMagic) ||
       header.length < sizeof header || header.length > bytes.size() ||
       ChecksumOf(bytes.first(header.length)) != header.checksum) {
     return std::nullopt;
   }
   return header;
+}
+
+std::optional<std::span<const std::byte>> FindRecord(std::span<const std::byte> bytes) {
+  // What both magic numbers begin with, as they are in memory.
+  constexpr std::string_view kBegin = "pxl";
+  constexpr size_t kAt = offsetof(RecordHeader, magic);
+  for (size_t at = 0; at + sizeof(RecordHeader) <= bytes.size(); ++at) {
+    const auto from = bytes.subspan(at + kAt);
+    const void* found = ::memmem(from.data(), from.size(), kBegin.data(), kBegin.size());
+    if (found == nullptr) return std::nullopt;
+    at += static_cast<size_t>(static_cast<const std::byte*>(found) - from.data());
+    if (const auto header = CheckRecord(bytes.subspan(at))) {
+      return bytes.subspan(at, header->length);
+    }
+  }
+  return std::nullopt;
 }
 
 Result<DecodedBatch> DecodeRecord(std::span<const std::byte> record,

@@ -37,8 +37,13 @@ void EncodeRecord(const PageBatch& batch, uint64_t epoch, uint64_t seq,
                   const std::function<const std::byte*(NodeId)>& previous,
                   std::vector<std::byte>* out);
 
+// The header of a valid record.
+RecordHeader HeaderOf(std::span<const std::byte> record);
 // The header of the valid record that `bytes` begin with, if they do.
 std::optional<RecordHeader> CheckRecord(std::span<const std::byte> bytes);
+
+// The first valid record that begins in `bytes`, wherever.
+std::optional<std::span<const std::byte>> FindRecord(std::span<const std::byte> bytes);
 
 // What a record says. The pages' bytes are in `storage`.
 struct DecodedBatch {

@@ -27,21 +27,31 @@ constexpr auto kRetry = std::chrono::seconds(1);
 // --- Opening and closing ---
 
 Result<std::unique_ptr<JournaledPageTable>> JournaledPageTable::Open(
-    std::unique_ptr<PageTable> below, const std::string& dir, const std::string& boot) {
+    std::unique_ptr<PageTable> below, const std::string& dir, const std::string& boot,
+    Damage damage) {
   std::unique_ptr<JournaledPageTable> table(new JournaledPageTable(std::move(below)));
-  PX_TRY(table->Recover(dir, boot));
+  PX_TRY(table->Recover(dir, boot, damage));
   table->thread_ = std::thread([raw = table.get()] { raw->Loop(); });
   return table;
 }
 
-Status JournaledPageTable::Recover(const std::string& dir, const std::string& boot) {
+Status JournaledPageTable::Recover(const std::string& dir, const std::string& boot, Damage damage) {
   PX_ASSIGN(const uint64_t taken_over, below_->LoadCounter(Counter::kJournal));
   Layer layer;
   uint64_t last = taken_over;
   const auto load = [&](NodeId id, std::span<std::byte> out) -> Status {
     const auto found = layer.pages.find(id.value);
-    if (found == layer.pages.end()) return below_->Load(id, out);
-    if (found->second == nullptr) return Fail(EUCLEAN, "journal: a page changed after its end");
+    Status loaded;
+    if (found == layer.pages.end()) {
+      loaded = below_->Load(id, out);
+    } else if (found->second == nullptr) {
+      loaded = Fail(EUCLEAN, "journal: a page changed after its end");
+    }
+    if (!loaded && damage == Damage::kPassedOver) {
+      std::fill(out.begin(), out.end(), std::byte{0});
+      return {};
+    }
+    if (!loaded || found == layer.pages.end()) return loaded;
     std::memcpy(out.data(), found->second->data(), kNodeSize);
     return {};
   };
@@ -51,9 +61,9 @@ Status JournaledPageTable::Recover(const std::string& dir, const std::string& bo
     last = seq;
     return {};
   };
-  PX_ASSIGN(journal_, Journal::Open(dir, boot, taken_over, replay));
+  PX_ASSIGN(journal_, Journal::Open(dir, boot, taken_over, damage, replay));
   if (last != taken_over) PX_TRY(HandOverLayer(layer, last));
-  PX_TRY(journal_->Restart());
+  PX_TRY(journal_->Restart(last));
   const MutexLock lock(mutex_);
   seq_ = handed_over_ = synced_ = last;
   return {};
@@ -254,6 +264,8 @@ Status JournaledPageTable::CommitBelow(const PageBatch& batch) {
   PX_TRY(below_->Commit(counted));
   ++seq_;
   handed_over_ = seq_;
+  // In a file there is no gap.
+  if (journal_->used() > 0) journal_->Switch();
   // The records that come after it count on it. It is committed, whether or not that works.
   if (const Status synced = below_->Sync(); !synced) {
     LogError("{}", synced.error().ToString());

@@ -35,10 +35,13 @@ namespace px::cow {
 class JournaledPageTable final : public PageTable {
  public:
   // `below` must have Counter::kJournal to itself, and flush by itself, before its sync points,
-  // what its batches name. `boot` stands for the running kernel.
+  // what its batches name. `boot` stands for the running kernel. EUCLEAN if the journal is damaged,
+  // or what it changes: unless that is passed over. Then a page that changed a damaged one is one,
+  // too.
   static Result<std::unique_ptr<JournaledPageTable>> Open(std::unique_ptr<PageTable> below,
                                                           const std::string& dir,
-                                                          const std::string& boot);
+                                                          const std::string& boot,
+                                                          Damage damage = Damage::kRefused);
   // `prepare` runs while no commit does, and says by the function it returns (none: nothing to do)
   // how to make everything durable that the commits so far name. That function runs beside commits.
   // Call it before other threads use the table.
@@ -82,7 +85,7 @@ class JournaledPageTable final : public PageTable {
   using Counts = std::unordered_map<uint64_t, uint64_t>;
 
   explicit JournaledPageTable(std::unique_ptr<PageTable> below) : below_(std::move(below)) {}
-  Status Recover(const std::string& dir, const std::string& boot);
+  Status Recover(const std::string& dir, const std::string& boot, Damage damage);
   // What the newer of the two layers that has `key` in `part` has there; null: neither.
   template <typename Map>
   const typename Map::mapped_type* Newest(Map Layer::* part,

@@ -28,19 +28,21 @@ class Reclaimer {
   uint64_t erased() const { return erased_; }
 
  private:
-  // Gives back one reference to the node; its children join the stack if that was the last.
   Status GiveBack(NodeId id, std::vector<NodeId>* stack) {
+    Status given = GiveBackSound(id, stack);
+    if (given || !IsCorruption(given.error())) return given;
+    // The queue must go on. What hangs below is lost until a check finds it; nothing in use is
+    // touched.
+    LogError("reclaim: left behind: {}", given.error().ToString());
+    return {};
+  }
+
+  // Gives back one reference to the node; its children join the stack if that was the last.
+  Status GiveBackSound(NodeId id, std::vector<NodeId>* stack) {
     PX_ASSIGN(const uint64_t refs, txn_.NodeRefs(id));
     if (refs > 1) return txn_.ReleaseNode(id);
-    Result<NodePtr> node = store_.PeekNode(id);
-    if (!node) {
-      if (!IsCorruption(node.error())) return Forward(std::move(node).error());
-      // The queue must go on. What hangs below is lost until a check finds it; nothing in use is
-      // touched.
-      LogError("reclaim: left behind: {}", node.error().ToString());
-      return {};
-    }
-    const NodeView view((*node)->bytes.data());
+    PX_ASSIGN(const NodePtr node, store_.PeekNode(id));
+    const NodeView view(node->bytes.data());
     if (view.is_leaf()) {
       PX_TRY(txn_.AddRefsOfCells(view, -1));
     } else {

@@ -61,7 +61,9 @@ Result<NodePtr> StoreImpl::LoadNode(NodeId id) {
     return Fail(code, Name(id) + ": " + loaded.error().ToString());
   }
   PX_TRY(ValidateNode(node->bytes, id));
-  PX_ASSIGN(node->refs, pages_->NodeRefs(id));
+  const Result<uint64_t> refs = pages_->NodeRefs(id);
+  if (!refs && refs.error().code() != EUCLEAN) return Forward(refs.error());
+  node->refs = refs.value_or(kUnknownRefs);  // what is below it can be read all the same
   counters_.node_reads.fetch_add(1, std::memory_order_relaxed);
   return node;
 }

@@ -168,6 +168,7 @@ Result<WriteTxn::Refs*> WriteTxn::PendingNode(NodeId id) {
   } else {
     PX_ASSIGN(refs, store_.pages_->NodeRefs(id));
   }
+  if (refs == kUnknownRefs) return Fail(EUCLEAN, Name(id) + ": its count cannot be read");
   return &node_refs_.try_emplace(id.value, Refs{refs, refs}).first->second;
 }
 

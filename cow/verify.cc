@@ -123,22 +123,24 @@ Result<bool> StoreImpl::VerifyCounts(VerifyState* state,
     }
     return still_steady();
   };
-  const auto tell = [&](const std::string& name, uint64_t row, uint64_t counted) {
-    if (row == counted) return;
-    finding(name + ": its count is " + std::to_string(row) + ", but " + std::to_string(counted) +
-            " references were found");
+  const auto tell = [&](const std::string& name, const Result<uint64_t>& row,
+                        uint64_t counted) -> Status {
+    if (!row && row.error().code() != EUCLEAN) return Forward(row.error());
+    if (!row) {
+      finding(name + ": its count cannot be read");
+    } else if (*row != counted) {
+      finding(name + ": its count is " + std::to_string(*row) + ", but " + std::to_string(counted) +
+              " references were found");
+    }
+    return {};
   };
   PX_ASSIGN(const bool nodes,
             compare(state->node_refs, [&](uint64_t id, uint64_t counted) -> Status {
-              PX_ASSIGN(const uint64_t row, pages_->NodeRefs(NodeId{id}));
-              tell(Name(NodeId{id}), row, counted);
-              return {};
+              return tell(Name(NodeId{id}), pages_->NodeRefs(NodeId{id}), counted);
             }));
   if (!nodes) return false;
   return compare(state->object_refs, [&](uint64_t id, uint64_t counted) -> Status {
-    PX_ASSIGN(const uint64_t row, pages_->ObjectRefs(ObjectId{id}));
-    tell(Name(ObjectId{id}), row, counted);
-    return {};
+    return tell(Name(ObjectId{id}), pages_->ObjectRefs(ObjectId{id}), counted);
   });
 }
 

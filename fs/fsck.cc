@@ -6,8 +6,10 @@
 #include <unordered_set>
 #include <vector>
 
+#include "catalog/page_table.h"
 #include "fs/fsck_volume.h"
 #include "fs/object_digest.h"
+#include "fs/rebuild.h"
 #include "fs/seals.h"
 #include "fs/store_dir.h"
 
@@ -18,9 +20,8 @@ constexpr uint64_t kPiece = uint64_t{64} << 20;
 
 class StoreCheck {
  public:
-  StoreCheck(Filesystem::Parts* parts, const FsckRequest& request,
-             const std::function<void(const std::string&)>& line)
-      : parts_(*parts), request_(request), log_(line), line_(line) {}
+  StoreCheck(Filesystem::Parts* parts, const FsckRequest& request, FsckLog* log)
+      : parts_(*parts), request_(request), log_(*log) {}
 
   Result<FsckReport> Run() {
     PX_TRY(CheckTree());
@@ -34,12 +35,13 @@ class StoreCheck {
 
  private:
   Status CheckTree() {
-    PX_ASSIGN(const uint64_t findings, parts_.store->Check(
-                                           request_.repair, line_,
-                                           [&](cow::ObjectId object, bool waits) {
-                                             (waits ? waiting_ : named_).insert(object.value);
-                                           },
-                                           &all_read_));
+    PX_ASSIGN(const uint64_t findings,
+              parts_.store->Check(
+                  request_.repair, [this](const std::string& text) { log_.Note(text); },
+                  [&](cow::ObjectId object, bool waits) {
+                    (waits ? waiting_ : named_).insert(object.value);
+                  },
+                  &all_read_));
     log_.Found(findings);
     // A node that cannot be read stays a finding.
     if (request_.repair && all_read_) log_.Repaired(findings);
@@ -171,20 +173,39 @@ class StoreCheck {
 
   Filesystem::Parts& parts_;
   const FsckRequest request_;
-  FsckLog log_;
-  const std::function<void(const std::string&)>& line_;
+  FsckLog& log_;
   FsckReport report_;
   bool all_read_ = false;
   std::unordered_set<uint64_t> named_, waiting_, present_;
 };
+
+// Opens it after a Rebuild where one is needed and wanted.
+Result<Filesystem::Parts> OpenDamaged(const StoreDir& dir, bool repair, FsckLog* log) {
+  const std::string boot = catalog::RunningBoot();
+  const auto note = [log](const std::string& text) { log->Note(text); };
+  PX_TRY(FinishRebuild(dir.path()));
+  PX_ASSIGN(const uint64_t damaged,
+            FindDamagedPages(dir.path(), boot,
+                             [&](const std::string& text) { log->Find(text, repair); }));
+  if (damaged > 0 && repair) {
+    PX_TRY(Rebuild(dir.path(), boot, note));
+    return dir.OpenParts();
+  }
+  auto parts = dir.OpenParts();
+  if (parts || parts.error().code() != EUCLEAN || !repair) return parts;
+  log->Find(parts.error().ToString(), /*repaired=*/true);
+  PX_TRY(Rebuild(dir.path(), boot, note));
+  return dir.OpenParts();
+}
 
 }  // namespace
 
 Result<FsckReport> Fsck(const std::string& store, const FsckRequest& request,
                         const std::function<void(const std::string&)>& line) {
   PX_ASSIGN(const StoreDir dir, StoreDir::Open(store, /*create=*/false));
-  PX_ASSIGN(Filesystem::Parts parts, dir.OpenParts());
-  Result<FsckReport> report = StoreCheck(&parts, request, line).Run();
+  FsckLog log(line);
+  PX_ASSIGN(Filesystem::Parts parts, OpenDamaged(dir, request.repair, &log));
+  Result<FsckReport> report = StoreCheck(&parts, request, &log).Run();
   if (parts.seals != nullptr && parts.seals->was_in_order()) PX_TRY(parts.seals->CloseInOrder());
   return report;
 }

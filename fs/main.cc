@@ -67,6 +67,9 @@ std::string HintFor(int error, const std::string& command) {
   if (command == "send" && error == EINVAL) {
     return "px-fs snapshot VOLUME NAME; px-fs send VOLUME/.snapshots/NAME > FILE";
   }
+  if (error == EUCLEAN && command == "fsck") {
+    return "copy the store's directory, then: px-fs fsck --repair STORE";
+  }
   if (error == EUCLEAN || error == EBADMSG) return "px-fs fsck STORE";
   return {};
 }

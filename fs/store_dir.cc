@@ -16,6 +16,7 @@
 #include "catalog/page_table.h"
 #include "catalog/seal_table.h"
 #include "cow/journaled_page_table.h"
+#include "fs/rebuild.h"
 
 namespace px::fs {
 namespace {
@@ -32,10 +33,32 @@ std::string ReadAll(int fd) {
 }
 
 bool IsOurs(const std::string& name) {
-  for (const char* known :
-       {"format", "format.tmp", "lock", "meta.db", "meta.db-wal", "meta.db-shm", "meta.log.0",
-        "meta.log.1", "objects", "open.slots", "catalog.db", "catalog.db-wal", "catalog.db-shm",
-        "seals.db", "seals.db-wal", "seals.db-shm", "seals.db.damaged", "px-fs.log", "keeper"}) {
+  for (const char* known : {"format",
+                            "format.tmp",
+                            "lock",
+                            "meta.db",
+                            "meta.db-wal",
+                            "meta.db-shm",
+                            "meta.log.0",
+                            "meta.log.1",
+                            "objects",
+                            "open.slots",
+                            "catalog.db",
+                            "catalog.db-wal",
+                            "catalog.db-log",
+                            "catalog.db-shm",
+                            "seals.db",
+                            "seals.db-wal",
+                            "seals.db-shm",
+                            "seals.db.damaged",
+                            "px-fs.log",
+                            "keeper",
+                            "rebuilding",
+                            "rebuilt",
+                            "meta.db.damaged",
+                            "meta.db-wal.damaged",
+                            "meta.log.0.damaged",
+                            "meta.log.1.damaged"}) {
     if (name == known) return true;
   }
   return false;
@@ -145,6 +168,13 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   PX_ASSIGN(parts.objects, ObjectStore::Open(path_ + "/objects"));
   const UniqueFd dir(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!dir || ::fsync(dir.get()) != 0) return FailErrno("sync " + path_);
+  PX_TRY(FinishRebuild(path_));
+  if (::access((path_ + "/meta.db").c_str(), F_OK) != 0) {
+    // An empty tree in its place would have everything forgotten.
+    bool used = false;
+    PX_TRY(parts.objects->Scan([&](cow::ObjectId) { used = true; }));
+    if (used) return Fail(EUCLEAN, path_ + "/meta.db is missing, but there are objects");
+  }
   PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true, boot));
   pages->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
   if (pages->was_killed()) {

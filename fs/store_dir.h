@@ -20,8 +20,9 @@
 namespace px::fs {
 
 // 2: commits go through a journal (meta.log.0, meta.log.1) that a program of version 1 would not
-// replay. A store of version 1 becomes one of version 2 when it is opened.
-inline constexpr int kStoreVersion = 2;
+// replay. 3: the pages of meta.db have checksums, which a program of version 2 would not write. A
+// store of an older version becomes one of this when it is opened.
+inline constexpr int kStoreVersion = 3;
 
 class StoreDir {
  public:
@@ -39,7 +40,8 @@ class StoreDir {
 
   // Writes who holds the lock, for the message that others get.
   Status Announce(const std::string& mountpoint, pid_t holder) const;
-  // `boot` stands for the running kernel; empty: asks it (see catalog/page_table.h).
+  // `boot` stands for the running kernel; empty: asks it (see catalog/page_table.h). EUCLEAN: the
+  // tree is damaged so that it cannot be used, or is gone (fs/rebuild.h).
   Result<Filesystem::Parts> OpenParts(const std::string& boot = {}) const;
   const std::string& path() const { return path_; }
   // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to

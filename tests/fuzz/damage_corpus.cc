@@ -10,6 +10,11 @@
 // after px-fs fsck --repair. Only the former is checked where the rows beside the nodes (counts,
 // the queue, counters) were changed: they have no checksums but those of the store's disk.
 //
+// Every fifth store has one bit flipped in meta.db, its log or its journal: it must be found,
+// unless it is where nothing is; nothing wrong may be read, and nothing made worse by use, though
+// it is used before it is checked. Where px-fs fsck --repair then finds nothing more, everything is
+// back.
+//
 // Every fifth store has one sealed object damaged instead, as a disk does it, or cut, or removed:
 // px-fs fsck --data and a scrub must find it; the files that it is the content of give EIO, and all
 // others what they held.
@@ -24,6 +29,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -233,7 +239,8 @@ void FlipBits(const std::string& path, uint64_t size, Random* random) {
 
 // Random changes of one node under a right checksum.
 void ForgeNode(const std::string& dir, Random* random) {
-  auto database = catalog::Database::Open(dir + "/meta.db", SQLITE_OPEN_READWRITE, 1000);
+  auto database = catalog::Database::Open(dir + "/meta.db", SQLITE_OPEN_READWRITE, 1000,
+                                          catalog::kCheckedOneProcessVfs);
   if (!database) return;
   auto pages = database->Prepare("SELECT id, data FROM page ORDER BY random() LIMIT 1");
   if (!pages) return;
@@ -270,7 +277,8 @@ void ForgeNode(const std::string& dir, Random* random) {
 
 // Random changes of the rows beside the nodes.
 std::string ForgeRows(const std::string& dir, Random* random) {
-  auto database = catalog::Database::Open(dir + "/meta.db", SQLITE_OPEN_READWRITE, 1000);
+  auto database = catalog::Database::Open(dir + "/meta.db", SQLITE_OPEN_READWRITE, 1000,
+                                          catalog::kCheckedOneProcessVfs);
   if (!database) return "nothing";
   static const char* const kChanges[] = {
       "UPDATE node_refs SET refs = refs + 1",
@@ -423,7 +431,7 @@ int CheckDamagedObject(const std::string& dir, const Content& sound, const std::
   const auto report = fs::Fsck(dir, {.data = true}, [](const std::string&) {});
   if (!report || report->findings == 0) return std::puts("  fsck --data finds nothing"), 1;
   const auto open = OpenStore(dir, false);
-  if (!open) return std::puts("  it does not open"), 1;
+  if (!open) return std::printf("  it does not open: %s\n", open.error().ToString().c_str()), 1;
   const auto findings = ScrubAll(*(*open)->fs);
   if (!findings || *findings == 0) return std::puts("  scrub finds nothing"), 1;
   const Content after = ReadAll(*(*open)->fs);
@@ -453,6 +461,77 @@ Content UseStore(const std::string& dir, Random* random, bool change) {
   content = ReadAll(*(*open)->fs);
   if (change) Use(*(*open)->fs, random);
   return content;
+}
+
+// Nothing is other than it was; what is not there counts too if `all`.
+bool IsAsItWas(const Content& sound, const Content& is, bool all, const char* when) {
+  for (const auto& [path, bytes] : sound) {
+    const auto found = is.find(path);
+    if (found == is.end() ? !all : found->second == bytes) continue;
+    std::printf("  %s: %s it is %s\n", path.c_str(), when,
+                found == is.end() ? "not there" : "another");
+    return false;
+  }
+  return true;
+}
+
+// Flips one bit of what holds the tree.
+std::string FlipOne(const std::string& dir, bool closed, Random* random) {
+  static const char* const kLive[] = {"meta.db", "meta.db-wal", "meta.log.0", "meta.log.1"};
+  const std::string name = closed ? kLive[0] : kLive[random->Below(std::size(kLive))];
+  const std::string path = dir + "/" + name;
+  // The journals' files are as large as they may get.
+  const uint64_t size = name.starts_with("meta.log") ? 600'000 : stdfs::file_size(path);
+  const uint64_t at = random->Below(size);
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  char byte = 0;
+  Must(::pread(fd.get(), &byte, 1, static_cast<off_t>(at)) == 1, "read of what is flipped");
+  byte = static_cast<char>(byte ^ (1 << random->Below(8)));
+  Must(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(at)) == 1, "flip");
+  return fmt::format("{}: a bit of byte {} flipped", name, at);
+}
+
+bool IsUnused(const std::string& dir, const std::string& damage) {
+  if (!damage.starts_with("meta.db:")) return true;  // found or not, all must be right
+  const uint64_t page = std::strtoull(damage.c_str() + damage.find("byte") + 5, nullptr, 10) / 4096;
+  std::string bytes = BytesOf(dir + "/meta.db").substr(page * 4096, 4096);
+  return std::count(bytes.begin(), bytes.end(), '\0') >= 4095;
+}
+
+// In a process of its own; 0 if all is well.
+int CheckFlipped(const std::string& dir, const Content& sound, bool closed, bool unused,
+                 uint64_t seed) {
+  ::alarm(kLimitSeconds);
+  Random random(seed);
+  // Used before anybody checks it.
+  const std::string used = dir + "-used";
+  stdfs::remove_all(used);
+  stdfs::copy(dir, used, stdfs::copy_options::recursive);
+  const Content before = UseStore(used, &random, true);
+  if (closed && !IsAsItWas(sound, before, false, "before a check")) return 1;
+  const Content after = UseStore(used, &random, false);
+  if (!NothingWorse(sound, before, after, "use")) return 1;
+  if (closed && !IsAsItWas(sound, after, false, "after use")) return 1;
+  stdfs::remove_all(used);
+
+  const auto found = fs::Fsck(dir, {}, [](const std::string&) {});
+  const bool clean = found && found->findings == 0;
+  if (closed && clean && !unused) return std::puts("  fsck finds nothing"), 1;
+  if (clean)
+    return IsAsItWas(sound, UseStore(dir, &random, false), true, "with no finding") ? 0 : 1;
+  const auto repaired = fs::Fsck(dir, {.repair = true}, [](const std::string&) {});
+  if (!repaired) {
+    return std::printf("  fsck --repair: %s\n", repaired.error().ToString().c_str()), 1;
+  }
+  const auto again = fs::Fsck(dir, {}, [](const std::string& line) {
+    if (line.find("its count is") != std::string::npos) std::printf("  %s\n", line.c_str());
+  });
+  if (!again) return std::printf("  fsck: %s\n", again.error().ToString().c_str()), 1;
+  const bool whole = again->findings == 0 && closed;
+  const Content left = UseStore(dir, &random, true);
+  if (closed && !IsAsItWas(sound, left, whole, "after a repair")) return 1;
+  if (!NothingWorse(sound, before, left, "fsck --repair")) return 1;
+  return NothingWorse(sound, left, UseStore(dir, &random, false), "use after a repair") ? 0 : 1;
 }
 
 // In a process of its own; 0 if all is well.
@@ -534,7 +613,12 @@ int Main(int argc, char** argv) {
     stdfs::copy(i % 3 == 0 ? killed : closed, one, stdfs::copy_options::recursive);
     std::string damage = i % 3 == 0 ? "killed" : "closed";
     int result = 0;
-    if (i % 5 == 4) {
+    if (i % 5 == 3) {
+      const bool whole = i % 3 != 0;
+      damage = FlipOne(one, whole, &random);
+      const bool unused = IsUnused(one, damage);
+      result = InProcess([&] { return CheckFlipped(one, sound, whole, unused, i); });
+    } else if (i % 5 == 4) {
       const std::string bytes = DamageObject(one, &random, &damage);
       result = InProcess([&] { return CheckDamagedObject(one, sound, bytes); });
     } else {

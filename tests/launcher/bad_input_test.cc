@@ -68,16 +68,10 @@ TEST_P(BadInputTest, BadOverridesChangeNothing) {
 }
 
 TEST_P(BadInputTest, ACatalogOfANewerPxIsRefused) {
-  const std::string path = home_ + "/store/catalog.db";
   ASSERT_EQ(Launch({"project", "list"}).exit_code, 0);
-  const auto set_version = [&](const std::string& version) {
-    const std::string script = "import sqlite3; c = sqlite3.connect('" + path +
-                               "'); c.execute('PRAGMA user_version = " + version + "'); c.commit()";
-    return std::system(("/usr/bin/env python3 -c \"" + script + "\"").c_str());
-  };
-  ASSERT_EQ(set_version("99"), 0);
+  ChangeCatalog("PRAGMA user_version = 99");
   Refused({"project", "list"}, 1, "made by a newer px", "install the newer px again");
-  ASSERT_EQ(set_version(std::to_string(catalog::Migrations().size())), 0);
+  ChangeCatalog("PRAGMA user_version = " + std::to_string(catalog::Migrations().size()));
 }
 
 TEST_P(BadInputTest, ABrokenConfigurationIsRefusedWithItsPlace) {

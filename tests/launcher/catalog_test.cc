@@ -198,8 +198,8 @@ TEST_F(CatalogTest, AGpuThatOthersUseIsNotGiven) {
 TEST_F(CatalogTest, ACatalogOfVersion2IsBroughtUpToDate) {
   const std::string path = directory_ + "/old.db";
   {
-    auto database =
-        Database::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, /*busy_timeout_ms=*/0);
+    auto database = Database::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                                   /*busy_timeout_ms=*/0, kPlainVfs);
     ASSERT_TRUE(database);
     for (int i = 0; i < 2; ++i) {
       ASSERT_TRUE(database->Execute(std::string(Migrations()[static_cast<size_t>(i)])));
@@ -235,7 +235,7 @@ TEST_F(CatalogTest, TheSchemaRefusesToGiveAGpuTwice) {
   request.gpus = 1;
   Catalog catalog = Open();
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(catalog.CreateExperiment(request));
-  auto database = Database::Open(Path(), SQLITE_OPEN_READWRITE, 0);
+  auto database = Database::Open(Path(), SQLITE_OPEN_READWRITE, 0, kCheckedVfs);
   ASSERT_TRUE(database);
   const std::string insert = "INSERT INTO gpu_leases (gpu, experiment_id, share, since) VALUES ";
   EXPECT_TRUE(database->Execute(insert + "('GPU-a', 1, 600, 0)"));
@@ -256,7 +256,7 @@ TEST_F(CatalogTest, ManyProcessesMayOpenANewOneAtOnce) {
 
 TEST_F(CatalogTest, ANewerSchemaIsRefused) {
   {
-    auto database = Database::Open(Path(), SQLITE_OPEN_READWRITE, 1000);
+    auto database = Database::Open(Path(), SQLITE_OPEN_READWRITE, 1000, kCheckedVfs);
     ASSERT_TRUE(database->Execute("PRAGMA user_version = 99"));
   }
   const auto opened = Catalog::Open(Path(), clock_);

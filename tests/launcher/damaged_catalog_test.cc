@@ -15,12 +15,6 @@ class DamagedCatalogTest : public LauncherTest {
  protected:
   std::string Path() const { return home_ + "/store/catalog.db"; }
 
-  // The database alone, without a log.
-  void Close() {
-    const std::string script = "import sqlite3; c = sqlite3.connect('" + Path() +
-                               "'); c.execute('PRAGMA wal_checkpoint(TRUNCATE)'); c.close()";
-    ASSERT_EQ(std::system(("/usr/bin/env python3 -c \"" + script + "\"").c_str()), 0);
-  }
   static void Flip(const std::string& path, Random* random) {
     const uint64_t size = stdfs::file_size(path);
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
@@ -36,7 +30,7 @@ class DamagedCatalogTest : public LauncherTest {
 
 TEST_P(DamagedCatalogTest, CommandsWorkOrSayWhatIsWrong) {
   WaitDone(Run("true"));
-  Close();
+  ChangeCatalog("PRAGMA wal_checkpoint(TRUNCATE)");  // the database alone, without a log
   const std::string sound = home_ + "/sound.db";
   stdfs::copy_file(Path(), sound);
   Random random(1);

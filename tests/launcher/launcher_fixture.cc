@@ -11,6 +11,7 @@
 #include <sstream>
 #include <thread>
 
+#include "catalog/sqlite.h"
 #include "launcher/process.h"
 
 namespace px::testing {
@@ -194,6 +195,14 @@ int LauncherTest::Number(const char* variable, int fallback) {
 
 double LauncherTest::Seconds(steady_clock::time_point since) {
   return std::chrono::duration<double>(steady_clock::now() - since).count();
+}
+
+void LauncherTest::ChangeCatalog(const std::string& sql) {
+  const auto database = catalog::Database::Open(home_ + "/store/catalog.db", SQLITE_OPEN_READWRITE,
+                                                10'000, catalog::kCheckedVfs);
+  ASSERT_TRUE(database) << database.error().ToString();
+  const Status changed = database->Execute(sql);
+  ASSERT_TRUE(changed) << changed.error().ToString();
 }
 
 std::string LauncherTest::ReadFile(const std::string& path) { return Slurp(path); }

@@ -60,6 +60,8 @@ class LauncherTest : public ::testing::TestWithParam<Backend> {
   std::string OutputsOf(int64_t number) { return Get(number)["outputs"]; }
   std::string Logs(int64_t number);
   std::string ReadFile(const std::string& path);
+  // Behind the launcher's back.
+  void ChangeCatalog(const std::string& sql);
   // For tests that are also run longer by hand: a number from the environment, and how long
   // something took.
   static int Number(const char* variable, int fallback);

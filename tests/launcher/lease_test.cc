@@ -120,7 +120,8 @@ TEST_F(LeaseTest, NoGpuIsGivenTwiceAndNoneIsLost) {
   Queue();
   {
     // All wait from the beginning: the order is that of the numbers.
-    const auto database = Database::Open(directory_ + "/catalog.db", SQLITE_OPEN_READWRITE, 1000);
+    const auto database =
+        Database::Open(directory_ + "/catalog.db", SQLITE_OPEN_READWRITE, 1000, kCheckedVfs);
     ASSERT_TRUE(database && database->Execute("UPDATE experiments SET state = 'scheduled'"));
   }
   std::vector<pid_t> workers;

@@ -173,8 +173,7 @@ TEST_P(SupervisorTest, AMachineThatWasRestartedGoesOn) {
     ASSERT_EQ(::kill(pid, SIGKILL), 0);
   }
   // As if that had been on an earlier boot.
-  const std::string change = "UPDATE experiments SET owner_boot = 'another';";
-  ASSERT_TRUE(launcher::RunProgram({"sqlite3", home_ + "/store/catalog.db", change}));
+  ChangeCatalog("UPDATE experiments SET owner_boot = 'another'");
   EXPECT_EQ(WaitDone(1), "succeeded");
   EXPECT_EQ(Get(1)["runs"][0]["reason"], "the machine was restarted");
 }

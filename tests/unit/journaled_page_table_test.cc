@@ -64,11 +64,22 @@ class JournalTest : public ::testing::Test {
     table_.reset();
     fs::remove_all(dir_);
   }
-  void Open(const std::string& boot = "boot") {
+  void Open(const std::string& boot = "boot", cow::Damage damage = cow::Damage::kRefused) {
     table_.reset();
-    auto opened = JournaledPageTable::Open(std::make_unique<Shared>(&below_), dir_, boot);
+    auto opened = JournaledPageTable::Open(std::make_unique<Shared>(&below_), dir_, boot, damage);
     ASSERT_TRUE(opened) << opened.error().ToString();
     table_ = std::move(*opened);
+  }
+  // What lies behind something damaged is neither lost silently nor used.
+  void OpenPassingOverDamage() {
+    table_.reset();
+    for (int i = 0; i < 2; ++i) {
+      const auto refused =
+          JournaledPageTable::Open(std::make_unique<Shared>(&below_), dir_, "boot");
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error().code(), EUCLEAN);
+    }
+    Open("boot", cow::Damage::kPassedOver);
   }
   // What a kill now would leave: the table ends without handing anything over.
   void Kill() {
@@ -95,7 +106,7 @@ class JournalTest : public ::testing::Test {
     return static_cast<int>(page[100]);
   }
   std::string File(int i) const { return dir_ + "/meta.log." + std::to_string(i); }
-  // The offsets of the records at the beginning of a journal file.
+  // The offsets of the batches and sync points at the beginning of a journal file.
   std::vector<size_t> Records(int i) const {
     std::ifstream file(File(i), std::ios::binary);
     std::string text((std::istreambuf_iterator<char>(file)), {});
@@ -104,7 +115,8 @@ class JournalTest : public ::testing::Test {
     for (size_t at = 0;;) {
       const auto header = CheckRecord(bytes.subspan(at));
       if (!header) return offsets;
-      offsets.push_back(at);
+      // The one that an opening begins with tells of what was before it.
+      if (SyncPointOf(bytes.subspan(at, header->length)) != header->seq) offsets.push_back(at);
       at += header->length;
     }
   }
@@ -174,7 +186,7 @@ TEST_F(JournalTest, NothingBehindAGapIsReplayed) {
   ASSERT_EQ(Records(0).size(), 1U);
   ASSERT_EQ(Records(1).size(), 2U);
   Damage(0, 40);
-  Open();
+  OpenPassingOverDamage();
   EXPECT_EQ(Get(1), -1);
   EXPECT_EQ(Get(2), -1);
   // And what is written now is not mistaken for what led up to it.
@@ -186,11 +198,51 @@ TEST_F(JournalTest, NothingBehindAGapIsReplayed) {
   EXPECT_EQ(Get(3), -1);
 }
 
+TEST_F(JournalTest, ADamagedHeaderIsNotTheEnd) {
+  for (int i = 1; i <= 6; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i), i));
+  Kill();
+  for (size_t at = 0; at < sizeof(RecordHeader); ++at) {
+    const size_t byte = Records(0)[0] + at;
+    Damage(0, byte);
+    const auto refused = JournaledPageTable::Open(std::make_unique<Shared>(&below_), dir_, "boot");
+    ASSERT_FALSE(refused) << at;
+    EXPECT_EQ(refused.error().code(), EUCLEAN);
+    Damage(0, byte);
+  }
+  Open();
+  for (int i = 1; i <= 6; ++i) EXPECT_EQ(Get(static_cast<uint64_t>(i)), i);
+}
+
+// Nobody can say whether it was ever written.
+TEST_F(JournalTest, AnOpeningThatWroteNothingIsNotDamage) {
+  for (int i = 1; i <= 6; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i), i));
+  ASSERT_TRUE(table_->Sync());
+  ASSERT_TRUE(Put(7, 7));
+  for (int round = 0; round < 3; ++round) {
+    Open();
+    Kill();
+    Open();
+    ASSERT_TRUE(table_->Sync());
+  }
+  EXPECT_EQ(Get(7), 7);
+}
+
+TEST_F(JournalTest, AGapAfterAPowerCutIsTheEnd) {
+  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i), i));
+  ASSERT_TRUE(table_->Sync());
+  for (int i = 4; i <= 6; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i), i));
+  Kill();
+  Damage(0, Records(0)[4] + 40);
+  Open("another boot");
+  EXPECT_EQ(Get(3), 3);
+  EXPECT_EQ(Get(4), -1);
+}
+
 TEST_F(JournalTest, LeftOverRecordsOfAnEarlierOpeningAreNotReplayed) {
   for (int i = 1; i <= 6; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i), i));
   Kill();
-  Damage(0, Records(0)[2] + 40);  // 3 is torn: 4 to 6 stay in the file
-  Open();
+  Damage(0, Records(0)[2] + 40);  // 3 is torn: 4 to 6 are behind it
+  OpenPassingOverDamage();
   EXPECT_EQ(Get(3), -1);
   // Records of the same sizes and numbers now cover the old 1 to 3, so that 4 would come next.
   for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i) + 10, i));

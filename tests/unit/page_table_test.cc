@@ -147,7 +147,8 @@ TEST_F(PageTableTest, QueueGivesTheNewestFirst) {
 
 TEST_F(PageTableTest, AFailedCommitChangesNothing) {
   // The last thing that a batch writes is refused.
-  const auto database = Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000, "unix-excl");
+  const auto database =
+      Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000, kCheckedOneProcessVfs);
   ASSERT_TRUE(database);
   ASSERT_TRUE(
       database->Execute("CREATE TRIGGER refuse BEFORE INSERT ON counter WHEN NEW.value = 2 "
@@ -178,7 +179,7 @@ TEST_F(PageTableTest, TheSameBatchAgainIsNoError) {
 }
 
 TEST_F(PageTableTest, APageOfAnotherSizeIsEuclean) {
-  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000)
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000, kCheckedOneProcessVfs)
                   ->Execute("INSERT INTO page VALUES(3, x'0102')"));
   Page page;
   EXPECT_EQ(table_->Load(NodeId{3}, page).error().code(), EUCLEAN);
@@ -222,7 +223,7 @@ TEST_F(PageTableTest, SyncNoticesThatTheLogIsGone) {
 
 TEST_F(PageTableTest, ANewerFormatIsRefused) {
   table_.reset();
-  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000)
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000, kCheckedOneProcessVfs)
                   ->Execute("PRAGMA user_version = " + std::to_string(kMetaVersion + 1)));
   const auto opened = SqlitePageTable::Open(dir_, /*create=*/true);
   ASSERT_FALSE(opened);
@@ -234,7 +235,8 @@ TEST_F(PageTableTest, AForeignDatabaseIsRefused) {
   table_.reset();
   std::filesystem::remove(PathOf("meta.db"));
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-  ASSERT_TRUE(Database::Open(PathOf("meta.db"), flags, 1000)->Execute("CREATE TABLE t(x)"));
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), flags, 1000, kCheckedOneProcessVfs)
+                  ->Execute("CREATE TABLE t(x)"));
   EXPECT_EQ(SqlitePageTable::Open(dir_, true).error().code(), EUCLEAN);
 }
 
@@ -366,7 +368,7 @@ TEST_F(SyncPointTest, NoSyncPointIsMadeWhereTheFlushFails) {
 TEST_F(SyncPointTest, AnOlderFormatIsMigrated) {
   Put(1, 'a');
   table_.reset();
-  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000)
+  ASSERT_TRUE(Database::Open(PathOf("meta.db"), SQLITE_OPEN_READWRITE, 1000, kCheckedOneProcessVfs)
                   ->Execute("DROP TABLE sync_point; PRAGMA user_version = 1"));
   Open();
   Page page;

@@ -97,7 +97,8 @@ TEST_F(SealTableTest, RowsAreDoubtfulAfterAPowerCutOnly) {
 TEST_F(SealTableTest, ADamagedRowCountsAsNone) {
   Put(*Open(), 1, 10);
   {
-    auto database = catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE, 1000);
+    auto database = catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE, 1000,
+                                            catalog::kOneProcessVfs);
     ASSERT_TRUE(database);
     ASSERT_TRUE(database->Execute("UPDATE seal SET size = 11"));
   }
@@ -136,7 +137,8 @@ TEST_F(SealTableTest, DamageFoundLaterIsSetAsideToo) {
 TEST_F(SealTableTest, ANewerFormatIsRefusedAndLeft) {
   Open();
   {
-    auto database = catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE, 1000);
+    auto database = catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE, 1000,
+                                            catalog::kOneProcessVfs);
     ASSERT_TRUE(database->Execute("PRAGMA user_version = 2"));
   }
   const auto table = SealTable::Open(dir_, "a");
@@ -381,7 +383,8 @@ TEST_F(SealedStoreTest, WithoutSealsEverythingWorks) {
   // One of a newer format cannot be had at all.
   {
     auto database =
-        catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1000);
+        catalog::Database::Open(File("seals.db"), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1000,
+                                catalog::kOneProcessVfs);
     ASSERT_TRUE(database->Execute("PRAGMA user_version = 9"));
   }
   const auto mounted = Mount(dir_, "a");

@@ -1,0 +1,83 @@
+#include "catalog/database_image.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace px::catalog {
+namespace {
+
+constexpr uint64_t kDamagedFrame = UINT64_MAX;
+constexpr uint64_t kPage = kDatabasePage;
+constexpr size_t kPagesAt = 28;  // of the header: how many pages the database has
+
+}  // namespace
+
+Result<DatabaseImage> DatabaseImage::Open(const std::string& database, const std::string& log,
+                                          uint64_t max_frames) {
+  DatabaseImage image;
+  image.file_.Reset(::open(database.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!image.file_) return FailErrno(database);
+  struct stat info{};
+  if (::fstat(image.file_.get(), &info) != 0) return FailErrno(database);
+  image.pages_ = static_cast<uint32_t>((static_cast<uint64_t>(info.st_size) + kPage - 1) / kPage);
+  image.log_.Reset(::open(log.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!image.log_ && errno != ENOENT) return FailErrno(log);
+  if (image.log_) PX_TRY(image.ReadLog(max_frames));
+  PX_ASSIGN(const bool plain, IsWithoutSums(database));
+  if (plain) return Fail(ENOTSUP, database + " has no checksums");
+  // A file that was cut has fewer than it should.
+  Page first;
+  PX_ASSIGN(const PageState state, image.Load(1, &first));
+  if (state != PageState::kDamaged)
+    image.pages_ = std::max(image.pages_, BigEndian32(first.data() + kPagesAt));
+  return image;
+}
+
+Status DatabaseImage::ReadLog(uint64_t max_frames) {
+  // Of the transaction that is being read, which may have no end.
+  std::vector<std::pair<uint32_t, uint64_t>> pending;
+  PX_ASSIGN(log_found_, LogFrames::Scan(log_.get(), [&](const LogFrames::Frame& frame) -> Status {
+              if (frame.index >= max_frames) return {};
+              pending.emplace_back(frame.page, frame.sound ? frame.index : kDamagedFrame);
+              if (!frame.sound || frame.pages == 0) return {};
+              for (const auto& [page, index] : std::exchange(pending, {})) newest_[page] = index;
+              pages_ = frame.pages;
+              return {};
+            }));
+  return {};
+}
+
+Result<PageState> DatabaseImage::Load(uint32_t number, Page* out) const {
+  const auto newest = newest_.find(number);
+  if (newest != newest_.end() && newest->second == kDamagedFrame) {
+    return PageState::kDamaged;
+  }
+  const bool in_log = newest != newest_.end();
+  const uint64_t offset =
+      in_log ? LogFrames::kHeader + newest->second * LogFrames::kFrame + LogFrames::kFrameHeader
+             : (number - 1) * kPage;
+  const ssize_t got = ::pread(in_log ? log_.get() : file_.get(), out->data(), out->size(),
+                              static_cast<off_t>(offset));
+  if (got < 0) return FailErrno("read a database");
+  if (static_cast<uint64_t>(got) != kPage) return PageState::kDamaged;
+  return in_log ? PageState::kSound : Correct(*out, number);
+}
+
+Status DatabaseImage::FindDamaged(const std::function<void(uint32_t, PageState)>& damaged) const {
+  Page page;
+  for (uint32_t number = 1; number <= pages_; ++number) {
+    page.fill(std::byte{1});  // of one that is not there nothing is zero
+    PX_ASSIGN(const PageState state, Load(number, &page));
+    const bool never_written =
+        std::all_of(page.begin(), page.end(), [](std::byte byte) { return byte == std::byte{0}; });
+    if (state != PageState::kSound && !never_written) damaged(number, state);
+  }
+  return {};
+}
+
+}  // namespace px::catalog
