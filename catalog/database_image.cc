@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/io.h"
+
 namespace px::catalog {
 namespace {
 
@@ -68,15 +70,31 @@ Result<PageState> DatabaseImage::Load(uint32_t number, Page* out) const {
   return in_log ? PageState::kSound : Correct(*out, number);
 }
 
-Status DatabaseImage::FindDamaged(const std::function<void(uint32_t, PageState)>& damaged) const {
+Status DatabaseImage::FindDamaged(uint32_t from, uint32_t count,
+                                  const std::function<void(uint32_t, PageState)>& damaged) const {
   Page page;
-  for (uint32_t number = 1; number <= pages_; ++number) {
+  const uint64_t end = std::min(uint64_t{from} + count, uint64_t{pages_} + 1);
+  for (uint32_t number = from; number < end; ++number) {
     page.fill(std::byte{1});  // of one that is not there nothing is zero
     PX_ASSIGN(const PageState state, Load(number, &page));
     const bool never_written =
         std::all_of(page.begin(), page.end(), [](std::byte byte) { return byte == std::byte{0}; });
     if (state != PageState::kSound && !never_written) damaged(number, state);
   }
+  return {};
+}
+
+Status PutRight(const std::string& database, uint32_t number) {
+  const UniqueFd file(::open(database.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file) return FailErrno(database);
+  const auto offset = static_cast<off_t>((number - 1) * kPage);
+  DatabaseImage::Page page;
+  if (::pread(file.get(), page.data(), page.size(), offset) != ssize_t{kDatabasePage} ||
+      Correct(page, number) != PageState::kCorrected) {
+    return {};
+  }
+  PX_TRY(WriteAllAt(file.get(), page, static_cast<uint64_t>(offset), "put a page right"));
+  if (::fdatasync(file.get()) != 0) return FailErrno(database);
   return {};
 }
 

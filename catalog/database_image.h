@@ -34,8 +34,10 @@ class DatabaseImage {
   const LogFrames::Found& log() const { return log_found_; }
   // Reads page `number`, from 1 on. kDamaged: or it is not there. EIO.
   Result<PageState> Load(uint32_t number, Page* out) const;
-  // The pages that are not sound. One that is all zero was free again before it was ever written.
-  Status FindDamaged(const std::function<void(uint32_t, PageState)>& damaged) const;
+  // Those of `count` pages from `from` on that are not sound. One that is all zero was free again
+  // before it was ever written.
+  Status FindDamaged(uint32_t from, uint32_t count,
+                     const std::function<void(uint32_t, PageState)>& damaged) const;
 
  private:
   Status ReadLog(uint64_t max_frames);
@@ -45,5 +47,9 @@ class DatabaseImage {
   uint32_t pages_ = 0;
   std::unordered_map<uint32_t, uint64_t> newest_;  // page -> its frame, or kDamagedFrame
 };
+
+// Writes the page of `database` as it was, if no more than one bit of it is wrong; the log must
+// have no newer one, and nobody else write. Durable. EIO.
+Status PutRight(const std::string& database, uint32_t number);
 
 }  // namespace px::catalog

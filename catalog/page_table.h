@@ -104,6 +104,10 @@ class SqlitePageTable final : public cow::PageTable {
   // larger than 64 MiB it holds off commits at the end, so that the log can start afresh, and gives
   // back a log file over 256 MiB.
   Status Checkpoint();
+  // Checks `count` pages of the database from `from` (1 at first) on, past SQLite; where to go on,
+  // or 0 at the end. One with one wrong bit is put right. Beside anything.
+  Result<uint32_t> CheckPages(uint32_t from, uint32_t count,
+                              const std::function<void(const std::string&)>& finding);
   // What the log holds at present, in bytes; its file may be larger.
   uint64_t WalBytes() const {
     return wal_pages_.load(std::memory_order_relaxed) * LogFrames::kFrame;

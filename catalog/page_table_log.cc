@@ -1,4 +1,5 @@
 // The log of meta.db: sync points, checkpoints (see page_table.h).
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "catalog/database_image.h"
 #include "catalog/page_table.h"
 
 namespace px::catalog {
@@ -153,6 +155,24 @@ Status SqlitePageTable::Checkpoint() {
   const bool truncate = static_cast<uint64_t>(info.st_size) > kTruncateBytes;
   return RunCheckpoint(truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
                        &log_pages);
+}
+
+Result<uint32_t> SqlitePageTable::CheckPages(
+    uint32_t from, uint32_t count, const std::function<void(const std::string&)>& finding) {
+  // After a crash some page may be torn that the log has whole.
+  if (from == 1) PX_TRY(Checkpoint());
+  const MutexLock checkpoint_lock(checkpoint_mutex_);  // nobody writes into the database
+  const std::string path = dir_ + "/meta.db";
+  PX_ASSIGN(const DatabaseImage image, DatabaseImage::Open(path, ""));
+  std::vector<uint32_t> corrected;
+  PX_TRY(image.FindDamaged(from, count, [&](uint32_t page, PageState state) {
+    const bool one_bit = state == PageState::kCorrected;
+    if (one_bit) corrected.push_back(page);
+    finding(fmt::format("meta.db: page {} is damaged{}", page,
+                        one_bit ? ", in one bit: put right" : ""));
+  }));
+  for (const uint32_t page : corrected) PX_TRY(PutRight(path, page));
+  return image.pages() - from < count ? 0 : from + count;
 }
 
 }  // namespace px::catalog

@@ -334,8 +334,9 @@ Result<DatabaseImage> OpenImage(const std::string& dir, const std::string& boot,
   PX_ASSIGN(DatabaseImage image, DatabaseImage::Open(path, log, cut ? frames : UINT64_MAX));
   // After a power cut nobody can say.
   salvaged->log_damaged = !cut && image.log().damaged > 0;
-  PX_TRY(image.FindDamaged(
-      [&](uint32_t page, PageState state) { salvaged->damaged.emplace_back(page, state); }));
+  PX_TRY(image.FindDamaged(1, UINT32_MAX - 1, [&](uint32_t page, PageState state) {
+    salvaged->damaged.emplace_back(page, state);
+  }));
   return image;
 }
 

@@ -39,7 +39,9 @@ int ErrnoOf(int code, int system_errno) {
 
 Error SqliteError(sqlite3* database, int code) {
   if (database == nullptr) return Error(ErrnoOf(code, 0), sqlite3_errstr(code));
-  return Error(ErrnoOf(code, sqlite3_system_errno(database)), sqlite3_errmsg(database));
+  const bool checksum = code == SQLITE_IOERR_DATA;
+  return Error(ErrnoOf(code, sqlite3_system_errno(database)),
+               checksum ? "a page of the database is damaged" : sqlite3_errmsg(database));
 }
 
 Statement& Statement::Bind(int index, int64_t value) {

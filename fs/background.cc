@@ -30,6 +30,7 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       seals_(std::make_unique<Seals>(std::move(parts.seals))),
       live_(std::move(parts.live)),
       checkpoint_(std::move(parts.checkpoint)),
+      check_pages_(std::move(parts.check_pages)),
       out_of_space_(std::move(parts.out_of_space)),
       stay_open_(std::move(parts.stay_open)),
       options_(options),

@@ -136,6 +136,10 @@ class Filesystem {
     bool take_over = false;
     std::vector<LiveTable::Cell> live_cells;
     std::function<Status()> checkpoint;  // run now and then by the background thread
+    // Checks some of the tree's own pages, from `from` (1 at first) on; where to go on, or 0 at the
+    // end.
+    std::function<Result<uint32_t>(uint32_t from, const std::function<void(const std::string&)>&)>
+        check_pages = [](uint32_t, const auto&) { return Result<uint32_t>(0); };
     // The tree's own files could not grow: what makes it larger is refused, so that what makes it
     // smaller has room.
     std::function<bool()> out_of_space = [] { return false; };
@@ -627,6 +631,7 @@ class Filesystem {
   std::unique_ptr<LiveTable> live_;  // none: nothing outlives this daemon
   bool handing_over_ = false;
   std::function<Status()> checkpoint_;
+  const decltype(Parts::check_pages) check_pages_;
   std::function<bool()> out_of_space_;
   std::function<void()> stay_open_;
   const FilesystemOptions options_;

@@ -184,10 +184,10 @@ Result<Filesystem::Parts> OpenDamaged(const StoreDir& dir, bool repair, FsckLog*
   const std::string boot = catalog::RunningBoot();
   const auto note = [log](const std::string& text) { log->Note(text); };
   PX_TRY(FinishRebuild(dir.path()));
-  PX_ASSIGN(const uint64_t damaged,
-            FindDamagedPages(dir.path(), boot,
-                             [&](const std::string& text) { log->Find(text, repair); }));
-  if (damaged > 0 && repair) {
+  PX_ASSIGN(const DamagedPages damaged,
+            CheckPages(dir.path(), boot, repair,
+                       [&](const std::string& text) { log->Find(text, repair); }));
+  if (damaged.rebuild && repair) {
     PX_TRY(Rebuild(dir.path(), boot, note));
     return dir.OpenParts();
   }

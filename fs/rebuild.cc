@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/unique_fd.h"
+#include "catalog/database_image.h"
 #include "catalog/page_table.h"
 #include "catalog/salvage.h"
 #include "cow/journaled_page_table.h"
@@ -78,17 +79,22 @@ Status SetJournalCounter(const std::string& dir, const std::string& boot) {
 
 }  // namespace
 
-Result<uint64_t> FindDamagedPages(const std::string& store, const std::string& boot,
-                                  const std::function<void(const std::string&)>& line) {
+Result<DamagedPages> CheckPages(const std::string& store, const std::string& boot, bool repair,
+                                const std::function<void(const std::string&)>& line) {
   const auto found = catalog::FindDamage(store, boot);
-  if (!found && (found.error().code() == ENOTSUP || found.error().code() == ENOENT)) return 0;
+  if (!found && (found.error().code() == ENOTSUP || found.error().code() == ENOENT)) {
+    return DamagedPages();
+  }
   PX_TRY(found);
+  DamagedPages damaged{found->log_damaged};
+  if (found->log_damaged) line("meta.db-wal: frames are damaged, before whole transactions");
   for (const auto& [page, state] : found->damaged) {
     const bool one_bit = state == catalog::PageState::kCorrected;
     line(fmt::format("meta.db: page {} is damaged{}", page, one_bit ? ", in one bit" : ""));
+    if (!one_bit) damaged.rebuild = true;
+    if (one_bit && repair) PX_TRY(catalog::PutRight(store + kDatabase, page));
   }
-  if (found->log_damaged) line("meta.db-wal: frames are damaged, before whole transactions");
-  return found->damaged.size() + (found->log_damaged ? 1 : 0);
+  return damaged;
 }
 
 Status Rebuild(const std::string& store, const std::string& boot,

@@ -1,5 +1,5 @@
 // Scrub: one pass over everything in the store while it is in use, in steps that a caller asks for:
-// nodes, then objects, then the names of what was found.
+// the pages of meta.db, nodes, then objects, then the names of what was found.
 //
 // Each step is short and holds no lock for long; between two of them anything may change. A pass is
 // forgotten when another begins, or the mount ends.
@@ -43,7 +43,7 @@ class Scrub {
   std::string StatusJson() PX_EXCLUDES(mutex_);
 
  private:
-  enum class Phase { kNone, kNodes, kObjects, kNames, kDone };
+  enum class Phase { kNone, kPages, kNodes, kObjects, kNames, kDone };
   struct Found {
     Outcome outcome;
     std::string why;
@@ -54,6 +54,7 @@ class Scrub {
     uint64_t id = 0;
     int64_t began_ns = 0, ended_ns = 0;
     Phase phase = Phase::kNone;
+    uint32_t page = 1;  // of meta.db, the next one
     std::vector<cow::VolumeId> volumes;
     size_t volume = 0;  // index
     std::string from;   // key in it
@@ -68,6 +69,7 @@ class Scrub {
 
   Status Begin() PX_REQUIRES(mutex_);
   Status LoadVolumes() PX_REQUIRES(mutex_);
+  Status StepPages() PX_REQUIRES(mutex_);
   Status StepNodes() PX_REQUIRES(mutex_);
   void EndNodes() PX_REQUIRES(mutex_);
   Status BeginObjects() PX_REQUIRES(mutex_);
@@ -75,6 +77,7 @@ class Scrub {
   void Count(Outcome outcome) PX_REQUIRES(mutex_);
   Status StepNames() PX_REQUIRES(mutex_);
   Status EndNames() PX_REQUIRES(mutex_);
+  void TellText(const char* kind, const std::string& text) PX_REQUIRES(mutex_);
   void TellNode(cow::VolumeId volume, const std::string& text) PX_REQUIRES(mutex_);
   Status TellObject(uint64_t object, const Found& found) PX_REQUIRES(mutex_);
   std::string Progress() PX_REQUIRES(mutex_);

@@ -22,6 +22,7 @@ namespace px::fs {
 namespace {
 
 constexpr long kOverlayMagic = 0x794c7630;
+constexpr uint32_t kPagesAtOnce = 4096;
 constexpr uint64_t kCheckpointBytes = uint64_t{16} << 20;
 
 std::string ReadAll(int fd) {
@@ -188,6 +189,9 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   parts.closed_in_order = !pages->was_killed() && pages->last_use() == catalog::LastUse::kClosed;
   parts.checkpoint = [table = pages.get()]() -> Status {
     return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
+  };
+  parts.check_pages = [table = pages.get()](uint32_t from, const auto& finding) {
+    return table->CheckPages(from, kPagesAtOnce, finding);
   };
   const std::string this_boot = pages->boot();
   PX_ASSIGN(auto journaled, cow::JournaledPageTable::Open(std::move(pages), path_, this_boot));

@@ -69,8 +69,8 @@ class CheckedVfsTest : public ::testing::Test {
   std::vector<uint32_t> Damaged() const {
     std::vector<uint32_t> pages;
     const auto image = DatabaseImage::Open(Path(), Path() + "-log");
-    EXPECT_TRUE(image &&
-                image->FindDamaged([&](uint32_t page, PageState) { pages.push_back(page); }));
+    EXPECT_TRUE(image && image->FindDamaged(
+                             1, 1000000, [&](uint32_t page, PageState) { pages.push_back(page); }));
     return pages;
   }
   static void Flip(const std::string& path, uint64_t bit) {

@@ -1,13 +1,16 @@
 // px-fs fsck --repair: what it puts right is right, a second run finds nothing, and what it cannot
 // know it leaves.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <optional>
 
+#include "base/log.h"
 #include "fs/fsck.h"
 #include "fs/store_dir.h"
 #include "tests/testing/no_kernel.h"
@@ -113,6 +116,103 @@ class FsckTest : public ::testing::Test {
   NodeKey v_, f_, sub_;
   bool all_repaired_ = false;
 };
+
+// Of the tree's database: the counts of nodes, of objects, the volumes, their copy, the queue, the
+// counters and the last use begin on these pages.
+class DamagedPagesTest : public FsckTest {
+ protected:
+  void SetUp() override {
+    FsckTest::SetUp();
+    ASSERT_TRUE(SetLogLevel("off"));
+    With([this](Filesystem& fs) { ASSERT_TRUE(fs.Snapshot(v_, "s", kRoot)); });
+    ASSERT_EQ(Fsck(), "");
+  }
+  // More than can be put right by itself.
+  void Damage(uint64_t page, const std::string& file = "/meta.db") const {
+    std::fstream meta(dir_ + file, std::ios::in | std::ios::out | std::ios::binary);
+    meta.seekp(static_cast<std::streamoff>((page - 1) * 4096 + 100));
+    meta << "something else";
+  }
+  // Which files do not hold what they should, and what was damaged.
+  std::string Wrong() {
+    std::string wrong;
+    With([&](Filesystem& fs) {
+      if (Read(fs, v_, "f") != "content of f") wrong += "f ";
+      if (Read(fs, v_, "g") != "content of g") wrong += "g ";
+      if (Read(fs, sub_, "inner") != "inner") wrong += "inner ";
+    });
+    return wrong;
+  }
+};
+
+TEST_F(DamagedPagesTest, CountsAreCountedAnew) {
+  for (const uint64_t page : {3, 4}) {
+    Damage(page);
+    EXPECT_NE(Fsck().find(fmt::format("meta.db: page {} is damaged\n", page)), std::string::npos);
+    EXPECT_EQ(Wrong(), "") << "what has no count can be read all the same";
+    ExpectRepaired(fmt::format("meta.db: page {} is damaged\n", page));
+    EXPECT_EQ(Wrong(), "");
+  }
+}
+
+TEST_F(DamagedPagesTest, VolumesAreThereTwice) {
+  for (const uint64_t page : {5, 9}) {
+    Damage(page);
+    ExpectRepaired(fmt::format("meta.db: page {} is damaged\n", page));
+    EXPECT_EQ(Wrong(), "");
+  }
+  Damage(5);
+  Damage(9);
+  const auto report = fs::Fsck(dir_, {.repair = true}, [](const std::string&) {});
+  ASSERT_FALSE(report);
+  EXPECT_NE(report.error().ToString().find("where the root volume begins"), std::string::npos);
+}
+
+TEST_F(DamagedPagesTest, QueueCountersAndHeaderAreMadeAnew) {
+  for (const uint64_t page : {1, 6, 7, 8}) {
+    Damage(page);
+    const auto report = fs::Fsck(dir_, {.repair = true}, [](const std::string&) {});
+    ASSERT_TRUE(report) << page << ": " << report.error().ToString();
+    EXPECT_EQ(Fsck(), "") << page;
+    EXPECT_EQ(Wrong(), "") << page;
+  }
+}
+
+TEST_F(DamagedPagesTest, NodesBelowADamagedPageAreFound) {
+  With([this](Filesystem& fs) {
+    for (int i = 0; i < 300; ++i) Write(fs, v_, fmt::format("{:0>200}", i), "small");
+  });
+  ASSERT_EQ(Fsck(), "");
+  Damage(2);  // the root of their table: with so many it leads to other pages
+  EXPECT_NE(Fsck(/*repair=*/true).find("meta.db: page 2 is damaged"), std::string::npos);
+  EXPECT_EQ(Fsck(), "");
+  EXPECT_EQ(Wrong(), "");
+}
+
+TEST_F(DamagedPagesTest, ARebuildThatWasKilledIsFinished) {
+  stdfs::create_directory(dir_ + "/rebuilt");
+  for (const char* name : {"/meta.db", "/meta.log.0", "/meta.log.1"}) {
+    stdfs::copy_file(dir_ + name, dir_ + "/rebuilt" + name);
+  }
+  Damage(2);
+  // Killed when one file was in its place already.
+  stdfs::rename(dir_ + "/meta.log.0", dir_ + "/meta.log.0.damaged");
+  stdfs::rename(dir_ + "/rebuilt/meta.log.0", dir_ + "/meta.log.0");
+  EXPECT_EQ(Wrong(), "");
+  EXPECT_EQ(Fsck(), "");
+  EXPECT_FALSE(stdfs::exists(dir_ + "/rebuilt"));
+  EXPECT_TRUE(stdfs::exists(dir_ + "/meta.db.damaged"));
+}
+
+TEST_F(DamagedPagesTest, AMissingDatabaseIsNoEmptyStore) {
+  stdfs::rename(dir_ + "/meta.db", dir_ + "/away");
+  const auto report = fs::Fsck(dir_, {.repair = true}, [](const std::string&) {});
+  ASSERT_FALSE(report);
+  EXPECT_FALSE(stdfs::exists(dir_ + "/meta.db"));
+  stdfs::rename(dir_ + "/away", dir_ + "/meta.db");
+  EXPECT_EQ(Wrong(), "");
+  EXPECT_EQ(Fsck(), "");
+}
 
 TEST_F(FsckTest, CountsOfLinksAndEntriesArePutRight) {
   SpoilInode(f_, [](cow::InodeItem* item) { item->nlink = 7; });
