@@ -12,7 +12,6 @@
 #include "catalog/database_image.h"
 #include "catalog/page_table.h"
 #include "catalog/sqlite.h"
-#include "cow/node.h"
 
 namespace px::catalog {
 namespace {
@@ -223,8 +222,8 @@ Status Reader::ScanLost(const Visit& visit) {
 // Puts rows into the new table, many at a time.
 class Copy {
  public:
-  Copy(Reader* reader, SqlitePageTable* to, Salvaged* salvaged)
-      : reader_(*reader), to_(*to), salvaged_(*salvaged) {}
+  Copy(Reader* reader, SqlitePageTable* to, const IsNode& is_node, Salvaged* salvaged)
+      : reader_(*reader), to_(*to), is_node_(is_node), salvaged_(*salvaged) {}
 
   Status Run() {
     PX_TRY(reader_.Scan(kPageRoot, [&](const Row& row) { return AddNode(row); }));
@@ -246,7 +245,7 @@ class Copy {
   Status AddNode(const Row& row) {
     const NodeId id{row.rowid};
     if (row.values.size() != 2 || row.values[1].bytes.size() != cow::kNodeSize) return {};
-    if (!cow::ValidateNode(row.values[1].bytes, id)) return {};
+    if (!is_node_(id, row.values[1].bytes)) return {};
     if (!nodes_.insert(id.value).second) return {};
     ++salvaged_.nodes;
     storage_.emplace_back(row.values[1].bytes.begin(), row.values[1].bytes.end());
@@ -299,6 +298,7 @@ class Copy {
 
   Reader& reader_;
   SqlitePageTable& to_;
+  const IsNode& is_node_;
   Salvaged& salvaged_;
   cow::PageBatch batch_;
   std::vector<std::vector<std::byte>> storage_;
@@ -342,18 +342,22 @@ Result<DatabaseImage> OpenImage(const std::string& dir, const std::string& boot,
 
 }  // namespace
 
-Result<Salvaged> FindDamage(const std::string& dir, const std::string& boot) {
+Result<Salvaged> FindDamage(const std::string& dir, const std::string& boot, bool put_right) {
   Salvaged salvaged;
   PX_TRY(OpenImage(dir, boot, &salvaged));
+  for (const auto& [page, state] : salvaged.damaged) {
+    if (put_right && state == PageState::kCorrected) PX_TRY(PutRight(dir + "/meta.db", page));
+  }
   return salvaged;
 }
 
-Result<Salvaged> Salvage(const std::string& from, const std::string& to, const std::string& boot) {
+Result<Salvaged> Salvage(const std::string& from, const std::string& to, const std::string& boot,
+                         const IsNode& is_node) {
   Salvaged salvaged;
   PX_ASSIGN(DatabaseImage image, OpenImage(from, boot, &salvaged));
   Reader reader(std::move(image));
   PX_ASSIGN(const auto table, SqlitePageTable::Open(to, /*create=*/true, boot));
-  PX_TRY(Copy(&reader, table.get(), &salvaged).Run());
+  PX_TRY(Copy(&reader, table.get(), is_node, &salvaged).Run());
   return salvaged;
 }
 

@@ -7,12 +7,14 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "catalog/checked_vfs.h"
+#include "cow/ids.h"
 
 namespace px::catalog {
 
@@ -25,13 +27,16 @@ struct Salvaged {
   bool power_cut = false;            // one is still to be settled
 };
 
-// Whether `dir`/meta.db or its log is damaged, by `damaged` and `log_damaged`; the rest stays as it
-// is. Nothing has it open. ENOTSUP: it has no checksums.
-Result<Salvaged> FindDamage(const std::string& dir, const std::string& boot);
+// Whether `dir`/meta.db or its log is damaged, by `damaged` and `log_damaged`. Nothing has it open.
+// With `put_right`, pages with one wrong bit are written as they were, durably. ENOTSUP: it has no
+// checksums.
+Result<Salvaged> FindDamage(const std::string& dir, const std::string& boot, bool put_right);
 
 // Makes `to`/meta.db of what is in `from`/meta.db, which is only read. `boot` stands for the
-// running kernel.
-Result<Salvaged> Salvage(const std::string& from, const std::string& to, const std::string& boot);
+// running kernel. `is_node` says whether these bytes can be that node.
+using IsNode = std::function<bool(cow::NodeId, std::span<const std::byte>)>;
+Result<Salvaged> Salvage(const std::string& from, const std::string& to, const std::string& boot,
+                         const IsNode& is_node);
 
 // Has `dir`/meta.db, closed in order, look as its last user's kill or a power cut left it.
 Status SetLastUse(const std::string& dir, const Salvaged& as);

@@ -39,9 +39,10 @@ int ErrnoOf(int code, int system_errno) {
 
 Error SqliteError(sqlite3* database, int code) {
   if (database == nullptr) return Error(ErrnoOf(code, 0), sqlite3_errstr(code));
-  const bool checksum = code == SQLITE_IOERR_DATA;
-  return Error(ErrnoOf(code, sqlite3_system_errno(database)),
-               checksum ? "a page of the database is damaged" : sqlite3_errmsg(database));
+  const int error = ErrnoOf(code, sqlite3_system_errno(database));
+  if (code != SQLITE_IOERR_DATA) return Error(error, sqlite3_errmsg(database));
+  const char* file = sqlite3_db_filename(database, nullptr);
+  return Error(error, std::string(file == nullptr ? "" : file) + ": a page is damaged");
 }
 
 Statement& Statement::Bind(int index, int64_t value) {

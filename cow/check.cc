@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "cow/items.h"
 #include "cow/store_impl.h"
 #include "cow/txn.h"
 
@@ -19,8 +19,8 @@ constexpr size_t kRepairRows = 4096;
 class Checker {
  public:
   Checker(PageTable* pages, bool repair, const std::function<void(const std::string&)>& report,
-          const std::function<void(ObjectId, bool waits)>& object_seen)
-      : pages_(*pages), repair_(repair), report_(report), object_seen_(object_seen) {}
+          const CheckVisitor& visit)
+      : pages_(*pages), repair_(repair), report_(report), visit_(visit) {}
 
   Result<uint64_t> Run() {
     PX_TRY(LoadCounters());
@@ -30,9 +30,9 @@ class Checker {
     PX_TRY(CompareObjectCounts());
     PX_TRY(FindLostPages());
     PX_TRY(CompareCounters());
-    for (const auto& [id, refs] : objects_) object_seen_(ObjectId{id}, false);
+    for (const auto& [id, refs] : objects_) visit_.object_seen(ObjectId{id}, false);
     for (const auto& [id, seq] : waiting_) {
-      if (!objects_.contains(id)) object_seen_(ObjectId{id}, true);
+      if (!objects_.contains(id)) visit_.object_seen(ObjectId{id}, true);
     }
     PX_TRY(FlushRepairs());
     return findings_;
@@ -58,15 +58,6 @@ class Checker {
     return {};
   }
 
-  // A volume that a dentry names.
-  void NoteVolume(std::string_view key, std::string_view value) {
-    const auto parsed = ParseKey(key);
-    if (!parsed || parsed->type != ItemType::kDentry || parsed->rest.size() < 9) return;
-    const auto dentry = FromBytes<DentryItem>(value);
-    if (!dentry || dentry->volume == 0) return;
-    named_volumes_[dentry->volume] = "'" + std::string(DentryName(parsed->rest)) + "'";
-  }
-
   Status LoadCounters() {
     for (const auto name : {Counter::kNextNode, Counter::kNextObject, Counter::kNextVolume}) {
       PX_ASSIGN(const uint64_t value, pages_.LoadCounter(name));
@@ -88,11 +79,11 @@ class Checker {
       Uses(Counter::kNextVolume, volume.value);
       where_ = Name(volume);
       PX_TRY(Visit(root, {}));
-      named_volumes_.erase(volume.value);
     }
-    for (const auto& [volume, where] : named_volumes_) {
+    for (const auto& [volume, root] : roots) named_volumes_.erase(volume.value);
+    for (const uint32_t volume : named_volumes_) {
       unreadable_ = true;  // its nodes are not lost
-      Find(Name(VolumeId{volume}) + ": " + where + " names it, but it is not there");
+      Find(Name(VolumeId{volume}) + ": something names it, but it is not there");
     }
     return {};
   }
@@ -144,7 +135,8 @@ class Checker {
           ++objects_[object.value];
           Uses(Counter::kNextObject, object.value);
         });
-        NoteVolume(node.Key(i), node.Value(i));
+        const uint32_t volume = visit_.volume_of(node.Key(i), node.Value(i));
+        if (volume != 0) named_volumes_.insert(volume);
       } else {
         PX_TRY(Visit(node.Child(i), ExpectChild(node, i, expected)));
       }
@@ -257,13 +249,13 @@ class Checker {
   PageTable& pages_;
   const bool repair_;
   const std::function<void(const std::string&)>& report_;
-  const std::function<void(ObjectId, bool waits)>& object_seen_;
+  const CheckVisitor& visit_;
 
   std::unordered_map<uint64_t, Seen> nodes_;
   std::unordered_map<uint64_t, uint64_t> objects_;  // id -> references
   std::unordered_map<uint64_t, uint64_t> waiting_;  // objects in the queue -> seq
-  std::map<uint32_t, std::string> named_volumes_;   // by whom
-  std::map<Counter, uint64_t> counters_, least_;    // as stored; as what is in use needs them
+  std::set<uint32_t> named_volumes_;
+  std::map<Counter, uint64_t> counters_, least_;  // as stored; as what is in use needs them
   std::string where_;
   uint64_t findings_ = 0;
   bool unreadable_ = false;
@@ -275,10 +267,9 @@ class Checker {
 
 Result<uint64_t> StoreImpl::Check(bool repair,
                                   const std::function<void(const std::string&)>& report,
-                                  const std::function<void(ObjectId, bool waits)>& object_seen,
-                                  bool* all_read) {
+                                  const CheckVisitor& visit, bool* all_read) {
   const FairWriterLock lock(lock_);
-  Checker checker(pages_, repair, report, object_seen);
+  Checker checker(pages_, repair, report, visit);
   Result<uint64_t> findings = checker.Run();
   if (all_read != nullptr) *all_read = findings && checker.all_read();
   if (repair) {

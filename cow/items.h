@@ -102,14 +102,16 @@ struct ExtentItem {
 } __attribute__((packed));
 static_assert(sizeof(ExtentItem) == 8);
 
-// Bytes: 0 object, 8 base, 16 size, 24 mtime (12), 36 replaced (12), 48 content, 49 zero (3).
+// Bytes: 0 object, 8 base, 16 size, 24 mtime (12), 36 replaced (12), 48 content, 49 unclosed,
+// 50 zero (2).
 struct VersionItem {
   uint64_t object = 0;
   uint64_t base = 0;
   uint64_t size = 0;
   Time mtime, replaced;
   ContentKind content = ContentKind::kNone;
-  uint8_t zero[3] = {};
+  uint8_t unclosed = 0;  // 1: its writer never closed it cleanly, and it may be torn
+  uint8_t zero[2] = {};
 } __attribute__((packed));
 static_assert(sizeof(VersionItem) == 52);
 

@@ -202,9 +202,8 @@ Status Store::ForgetMarks() { return impl_->ForgetMarks(); }
 Result<ObjectId> Store::PeekNextObject() { return impl_->PeekNextObject(); }
 StoreCounters Store::Counters() const { return impl_->Counters(); }
 Result<uint64_t> Store::Check(bool repair, const std::function<void(const std::string&)>& report,
-                              const std::function<void(ObjectId, bool waits)>& object_seen,
-                              bool* all_read) {
-  return impl_->Check(repair, report, object_seen, all_read);
+                              const CheckVisitor& visit, bool* all_read) {
+  return impl_->Check(repair, report, visit, all_read);
 }
 
 }  // namespace px::cow

@@ -106,6 +106,15 @@ struct StoreCounters {
            cache_bytes = 0;
 };
 
+// What a check is told, and asks.
+struct CheckVisitor {
+  // Every object that is named (once) or waits to be freed (its file may be gone already).
+  std::function<void(ObjectId, bool waits)> object_seen = [](ObjectId, bool) {};
+  // The volume that an item names; 0: none.
+  std::function<uint32_t(std::string_view key, std::string_view value)> volume_of =
+      [](std::string_view, std::string_view) { return uint32_t{0}; };
+};
+
 // One difference between two volumes. An absent side is nullopt.
 using DiffVisitor = std::function<bool(std::string_view key, std::optional<std::string_view> before,
                                        std::optional<std::string_view> after)>;
@@ -160,14 +169,12 @@ class Store {
 
   StoreCounters Counters() const;
 
-  // Recomputes everything from the roots. Each finding is one line of `report`; `object_seen` gets
-  // every object that is named (once) or waits to be freed (its file may be gone already). With
-  // `repair`, wrong counts and lost nodes are put right. No other call may run. Returns the number
-  // of findings. `all_read`, where given, says whether every node could be read: else more may be
+  // Recomputes everything from the roots. Each finding is one line of `report`. With `repair`,
+  // wrong counts and lost nodes are put right. No other call may run. Returns the number of
+  // findings. `all_read`, where given, says whether everything could be read: else more may be
   // named than was seen, and only counts that are too low were put right.
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
-                         const std::function<void(ObjectId, bool waits)>& object_seen,
-                         bool* all_read = nullptr);
+                         const CheckVisitor& visit, bool* all_read = nullptr);
 
   // Beside other calls (cow/verify.h): reads about `max_nodes` nodes of the volume from the page
   // table, from the first item with key >= `from` on, and then sets `from` to where to go on; true

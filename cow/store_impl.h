@@ -83,8 +83,7 @@ class StoreImpl {
   Result<ObjectId> PeekNextObject();
   StoreCounters Counters() const;
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
-                         const std::function<void(ObjectId, bool waits)>& object_seen,
-                         bool* all_read);
+                         const CheckVisitor& visit, bool* all_read);
   Result<bool> VerifyStep(VolumeId volume, std::string* from, size_t max_nodes, VerifyState* state,
                           const VerifyVisitor& visit);
   Result<bool> VerifyCounts(VerifyState* state,

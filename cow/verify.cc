@@ -93,8 +93,6 @@ Result<bool> StoreImpl::VerifyStep(VolumeId volume, std::string* from, size_t ma
                                    VerifyState* state, const VerifyVisitor& visit) {
   const FairReaderLock lock(lock_);
   const uint64_t commits = counters_.commits.load(std::memory_order_relaxed);
-  if (!state->begun) state->commits = commits;
-  state->begun = true;
   if (commits != state->commits) state->steady = false;
   PX_ASSIGN(const VolumeState* found, FindVolume(volume));
   return VerifyWalk(pages_, state, visit, max_nodes).Run(found->root, from);

@@ -21,10 +21,9 @@ namespace px::cow {
 struct VerifyState {
   std::unordered_set<uint64_t> done;  // nodes that were read with all below them
   std::unordered_map<uint64_t, uint64_t> node_refs, object_refs;
-  uint64_t commits = 0;  // as of the first step
-  bool begun = false;
-  bool steady = true;  // nothing was committed since, and everything could be read
-  uint64_t nodes = 0;  // read
+  uint64_t commits = 0;  // the store's counter, when its volumes were listed
+  bool steady = true;    // nothing was committed since, and everything could be read
+  uint64_t nodes = 0;    // read
 };
 
 struct VerifyVisitor {

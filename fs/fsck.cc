@@ -35,12 +35,13 @@ class StoreCheck {
 
  private:
   Status CheckTree() {
+    const cow::CheckVisitor visit{[this](cow::ObjectId object, bool waits) {
+                                    (waits ? waiting_ : named_).insert(object.value);
+                                  },
+                                  VolumeNamedBy};
     PX_ASSIGN(const uint64_t findings,
               parts_.store->Check(
-                  request_.repair, [this](const std::string& text) { log_.Note(text); },
-                  [&](cow::ObjectId object, bool waits) {
-                    (waits ? waiting_ : named_).insert(object.value);
-                  },
+                  request_.repair, [this](const std::string& text) { log_.Note(text); }, visit,
                   &all_read_));
     log_.Found(findings);
     // A node that cannot be read stays a finding.

@@ -57,6 +57,13 @@ void VolumeCheck::Visit(std::string_view key, std::string_view value) {
   }
 }
 
+uint32_t VolumeNamedBy(std::string_view key, std::string_view value) {
+  const auto parsed = cow::ParseKey(key);
+  if (!parsed || parsed->type != cow::ItemType::kDentry) return 0;
+  const auto dentry = cow::FromBytes<cow::DentryItem>(value);
+  return dentry ? dentry->volume : 0;
+}
+
 void VolumeCheck::VisitDentry(std::string_view whole, const cow::ParsedKey& key,
                               std::string_view value) {
   const auto dentry = cow::FromBytes<cow::DentryItem>(value);

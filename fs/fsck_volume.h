@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -35,6 +36,9 @@ class FsckLog {
   const std::function<void(const std::string&)>& line_;
   uint64_t findings_ = 0, repaired_ = 0;
 };
+
+// The volume that an item of the root volume names, as its dentry; 0: none.
+uint32_t VolumeNamedBy(std::string_view key, std::string_view value);
 
 // Finds: wrong link counts, numbers of entries, inodes without a name, names without an inode or
 // under a wrong hash; and, where `objects` is given, files of another size than their object. With

@@ -175,10 +175,11 @@ Status PrintVersions(const std::string& file, bool json) {
   PX_ASSIGN(const Json all,
             Listed([&](const Lines& lines) { return ControlVersions(file, lines); }, json));
   if (json) return {};
-  fmt::print("{:<22} {:>12}  {}\n", "VERSION", "SIZE", "REPLACED");
+  fmt::print("{:<22} {:>12}  {:<6}  {}\n", "VERSION", "SIZE", "CLOSED", "REPLACED");
   for (const Json& version : all) {
-    fmt::print("{:<22} {:>12}  {}\n", version.value("version", uint64_t{0}),
+    fmt::print("{:<22} {:>12}  {:<6}  {}\n", version.value("version", uint64_t{0}),
                Size(version.value("size", uint64_t{0})),
+               version.value("closed", true) ? "yes" : "no",
                When(version.value("replaced_ns", int64_t{0})));
   }
   return {};
@@ -509,7 +510,8 @@ int Main(int argc, char** argv) {
   CLI::App* restore =
       app.add_subcommand("restore", "Exchange a file's content with a kept version of it");
   restore->add_option("file", path)->required();
-  restore->add_option("--to", version, "A version of px-fs versions; without it the newest");
+  restore->add_option("--to", version,
+                      "A version of px-fs versions; without it the newest that was closed");
   restore->callback([&] { result = Finish(ControlRestore(path, version), "restore"); });
 
   SendRequest sending;

@@ -9,11 +9,12 @@
 
 #include "base/log.h"
 #include "base/unique_fd.h"
-#include "catalog/database_image.h"
 #include "catalog/page_table.h"
 #include "catalog/salvage.h"
 #include "cow/journaled_page_table.h"
+#include "cow/node.h"
 #include "cow/store.h"
+#include "fs/fsck_volume.h"
 
 namespace px::fs {
 namespace {
@@ -63,7 +64,7 @@ Status Count(const std::string& dir, const std::string& boot,
   PX_ASSIGN(const auto root, journaled->LoadVolume(cow::kRootVolume));
   if (!root) return Fail(EUCLEAN, "nothing says any more where the root volume begins");
   PX_ASSIGN(const auto store, cow::Store::Open(journaled.get(), {}));
-  PX_TRY(store->Check(/*repair=*/true, line, [](cow::ObjectId, bool) {}));
+  PX_TRY(store->Check(/*repair=*/true, line, {.volume_of = VolumeNamedBy}));
   return store->Sync();
 }
 
@@ -81,7 +82,7 @@ Status SetJournalCounter(const std::string& dir, const std::string& boot) {
 
 Result<DamagedPages> CheckPages(const std::string& store, const std::string& boot, bool repair,
                                 const std::function<void(const std::string&)>& line) {
-  const auto found = catalog::FindDamage(store, boot);
+  const auto found = catalog::FindDamage(store, boot, repair);
   if (!found && (found.error().code() == ENOTSUP || found.error().code() == ENOENT)) {
     return DamagedPages();
   }
@@ -92,7 +93,6 @@ Result<DamagedPages> CheckPages(const std::string& store, const std::string& boo
     const bool one_bit = state == catalog::PageState::kCorrected;
     line(fmt::format("meta.db: page {} is damaged{}", page, one_bit ? ", in one bit" : ""));
     if (!one_bit) damaged.rebuild = true;
-    if (one_bit && repair) PX_TRY(catalog::PutRight(store + kDatabase, page));
   }
   return damaged;
 }
@@ -103,7 +103,10 @@ Status Rebuild(const std::string& store, const std::string& boot,
   std::error_code error;
   stdfs::remove_all(dir, error);
   if (::mkdir(dir.c_str(), 0700) != 0) return FailErrno("create " + dir);
-  PX_ASSIGN(const catalog::Salvaged salvaged, catalog::Salvage(store, dir, boot));
+  const auto is_node = [](cow::NodeId id, std::span<const std::byte> bytes) {
+    return cow::ValidateNode(bytes, id).has_value();
+  };
+  PX_ASSIGN(const catalog::Salvaged salvaged, catalog::Salvage(store, dir, boot, is_node));
   for (const char* journal : kJournals) {
     if (Exists(store + journal)) PX_TRY(Copy(store + journal, dir + journal));
   }

@@ -112,7 +112,6 @@ Status Scrub::Begin() {
     PX_ASSIGN(const bool sound, fs_->seals_->table()->CheckSound());
     if (!sound) LogWarn("scrub: the seals were damaged: objects are sealed anew");
   }
-  PX_TRY(LoadVolumes());
   pass_.phase = Phase::kPages;
   return {};
 }
@@ -124,9 +123,12 @@ Status Scrub::StepPages() {
   // A meta.db of an older format has no checksums.
   if (!next && next.error().code() != ENOTSUP) return Forward(next.error());
   pass_.page = next.value_or(0);
-  if (pass_.page == 0) pass_.phase = Phase::kNodes;
   for (const std::string& finding : findings) TellText("page", finding);
-  return {};
+  if (pass_.page != 0) return {};
+  pass_.phase = Phase::kNodes;
+  // Before the volumes are listed: what comes after may add some.
+  pass_.nodes.commits = fs_->store_->Counters().commits;
+  return LoadVolumes();
 }
 
 void Scrub::TellText(const char* kind, const std::string& text) {

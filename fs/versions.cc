@@ -2,7 +2,9 @@
 // over it without fsync; others rename a new file over it, without fsync too. A job killed in that
 // window, or a power cut before the data is on disk, loses both versions elsewhere. Here the old
 // content stays, as a version of the file, until the new one was closed by a process that was not
-// being killed and is on disk.
+// being killed and is on disk. A content that was never closed may be whole all the same, if its
+// writer was killed between its last write and its close: the last ones of these stay, too, marked
+// as unclosed.
 #include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -48,18 +50,40 @@ Result<std::string> NextVersionKey(cow::Reader& reader, NodeKey node, const cow:
   return cow::VersionKey(node.ino, seq);
 }
 
+// Of a file that is being overwritten again and again by jobs that are killed.
+constexpr size_t kMostUnclosed = 2;
+
+// Whether the file's content was never closed: there is an older one, and no mark.
+bool IsUnclosed(const cow::InodeItem& item) {
+  return (item.flags & cow::kInodeHasVersions) != 0 && (item.flags & cow::kInodeComplete) == 0;
+}
+
+// The one to restore if none is named: the newest that was closed, or the newest.
+const KeptVersion* Best(const std::vector<KeptVersion>& versions) {
+  const auto closed = std::find_if(versions.rbegin(), versions.rend(),
+                                   [](const KeptVersion& one) { return one.item.unclosed == 0; });
+  if (closed != versions.rend()) return &*closed;
+  return versions.empty() ? nullptr : &versions.back();
+}
+
+// Room for one more that is unclosed.
+Status EraseOldUnclosed(cow::Txn& txn, NodeKey node) {
+  PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(txn, node));
+  size_t unclosed = 0;
+  for (auto one = versions.rbegin(); one != versions.rend(); ++one) {
+    if (one->item.unclosed == 0 || ++unclosed < kMostUnclosed) continue;
+    PX_TRY(txn.Erase(node.volume, cow::VersionKey(node.ino, one->seq)));
+  }
+  return {};
+}
+
 }  // namespace
 
 // Inside the transaction that takes `old`'s content away from its file: makes it a version of
 // `node`.
 Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem& old,
                                uint64_t at_least, cow::InodeItem* item) {
-  // With a version there already and not marked as complete, the present content never was: the
-  // older one is the good one.
-  const bool torn =
-      (old.flags & cow::kInodeHasVersions) != 0 && (old.flags & cow::kInodeComplete) == 0;
   item->flags &= ~cow::kInodeComplete;
-  if (torn && old.object == item->object) return {};
   if (old.content != cow::ContentKind::kWhole || old.size < at_least || old.object == 0) return {};
   cow::VersionItem version;
   version.object = old.object;
@@ -67,6 +91,8 @@ Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem
   version.mtime = old.mtime;
   version.replaced = Now();
   version.content = old.content;
+  version.unclosed = IsUnclosed(old) ? 1 : 0;
+  if (version.unclosed != 0) PX_TRY(EraseOldUnclosed(txn, node));
   item->flags |= cow::kInodeHasVersions;
   PX_ASSIGN(const std::string key, NextVersionKey(txn, node, version.replaced));
   return txn.Put(node.volume, key, cow::AsBytes(version));
@@ -165,6 +191,7 @@ Status Filesystem::ListVersions(NodeKey dir, px_ioc_text* text, const Caller& ca
           nlohmann::ordered_json{{"version", version->seq},
                                  {"size", version->item.size},
                                  {"mtime_ns", version->item.mtime.Nanoseconds()},
+                                 {"closed", version->item.unclosed == 0},
                                  {"replaced_ns", version->item.replaced.Nanoseconds()}}
               .dump() +
           "\n";
@@ -196,9 +223,9 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     table_.Doom(node);
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
     PX_ASSIGN(const std::vector<KeptVersion> versions, LoadVersions(txn, node));
-    const KeptVersion* wanted = nullptr;
+    const KeptVersion* wanted = version == 0 ? Best(versions) : nullptr;
     for (const KeptVersion& kept : versions) {
-      if (version == 0 || kept.seq == version) wanted = &kept;
+      if (kept.seq == version) wanted = &kept;
     }
     if (wanted == nullptr) return Fail(ENOENT, "no such version is kept");
     if (item.content == cow::ContentKind::kSparse)
@@ -209,6 +236,7 @@ Status Filesystem::RestoreVersion(NodeKey dir, const std::string& name, uint64_t
     present.mtime = item.mtime;
     present.replaced = Now();
     present.content = item.content;
+    present.unclosed = IsUnclosed(item) ? 1 : 0;
     // The present content first: so no object is without a name for a moment.
     PX_ASSIGN(const std::string key, NextVersionKey(txn, node, present.replaced));
     PX_TRY(txn.Put(node.volume, key, cow::AsBytes(present)));

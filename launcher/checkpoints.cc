@@ -168,7 +168,7 @@ std::optional<FileVersion> BeforeTornWrite(OutputsFs& outputs, const std::string
   if (!versions) return std::nullopt;
   for (const FileVersion& version : *versions) {
     const bool written_since = version.replaced_ns <= written_at_ns;
-    if (written_since || version.at_ns < written_at_ns) return version;
+    if (version.closed && (written_since || version.at_ns < written_at_ns)) return version;
   }
   return std::nullopt;
 }

@@ -20,11 +20,17 @@ ExitCode ExitCodeOf(const Error& error) {
 Failure ToFailure(const Error& error) {
   // EINVAL carries the whole text for people (a polyaxonfile's problems, a rule that was broken).
   const bool said = error.code() == EINVAL && !error.context().empty();
-  return {ExitCodeOf(error), said ? error.context() : error.ToString(), {}};
+  Failure failure{ExitCodeOf(error), said ? error.context() : error.ToString(), {}};
+  if (failure.exit_code == ExitCode::kCorrupt) {
+    failure.hint = "put back a copy of the file that is named; what is in the mount is untouched";
+  }
+  return failure;
 }
 
 tl::unexpected<Failure> Refuse(const Error& error, const std::string& what, std::string hint) {
-  return Refuse(ExitCodeOf(error), what + ": " + ToFailure(error).message, std::move(hint));
+  const Failure failure = ToFailure(error);
+  if (hint.empty()) hint = failure.hint;
+  return Refuse(failure.exit_code, what + ": " + failure.message, std::move(hint));
 }
 
 }  // namespace px::launcher

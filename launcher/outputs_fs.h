@@ -26,6 +26,7 @@ struct FileVersion {
   int64_t bytes = 0;
   int64_t at_ns = 0;        // when it was written
   int64_t replaced_ns = 0;  // when something else took its place
+  bool closed = true;       // else it may be torn itself
 };
 
 // What differs between two volumes, seen from the first.

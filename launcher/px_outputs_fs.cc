@@ -109,7 +109,8 @@ Result<std::vector<FileVersion>> PxOutputsFs::Versions(const std::string& file) 
     versions.push_back({.version = json.value("version", uint64_t{0}),
                         .bytes = json.value("size", int64_t{0}),
                         .at_ns = json.value("mtime_ns", int64_t{0}),
-                        .replaced_ns = json.value("replaced_ns", int64_t{0})});
+                        .replaced_ns = json.value("replaced_ns", int64_t{0}),
+                        .closed = json.value("closed", true)});
   }
   return versions;
 }

@@ -66,9 +66,9 @@ struct px_ioc_text {
   char text[PX_TEXT_MAX];
 };
 
-/* An older content of a file, kept because the newer one was never closed cleanly. */
+/* An older content of a file, kept because the newer one was not closed cleanly yet. */
 struct px_ioc_restore {
-  __u64 version; /* as PX_IOC_VERSIONS gave it; 0: the newest */
+  __u64 version; /* as PX_IOC_VERSIONS gave it; 0: the newest that was closed, or else the newest */
   char name[PX_NAME_MAX + 1];
 };
 
@@ -112,8 +112,8 @@ struct px_ioc_gc {
  * {"path":…,"volume":…,"created":…,"readonly":…,"snapshots":[…]}. */
 #define PX_IOC_LIST _IOWR(PX_IOC_MAGIC, 11, struct px_ioc_text)
 /* On the directory of a file whose name is in `text` (NUL-terminated): its kept versions, newest
- * first, one JSON object a line: {"version":...,"size":...,"mtime_ns":...,"replaced_ns":...}. By
- * the file's owner or root. */
+ * first, one JSON object a line: {"version":...,"size":...,"mtime_ns":...,"closed":...,
+ * "replaced_ns":...}. What was not closed may be torn. By the file's owner or root. */
 #define PX_IOC_VERSIONS _IOWR(PX_IOC_MAGIC, 12, struct px_ioc_text)
 /* On the directory of the file: exchanges its content with that of a kept version, which then holds
  * what the file had. ENOENT no such version, EBUSY the file is open. By the file's owner or root.

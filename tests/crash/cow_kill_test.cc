@@ -95,8 +95,8 @@ void Verify(const std::string& dir, uint64_t last) {
   const auto store = Store::Open(pages->get(), {});
   ASSERT_TRUE(store);
   std::string text;
-  const auto findings = (*store)->Check(
-      false, [&](const std::string& line) { text += line + "\n"; }, [](ObjectId, bool) {});
+  const auto findings =
+      (*store)->Check(false, [&](const std::string& line) { text += line + "\n"; }, {});
   ASSERT_TRUE(findings);
   EXPECT_EQ(*findings, 0U) << text;
   const Status status = (*store)->View([&](Reader& reader) -> Status {

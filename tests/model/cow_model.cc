@@ -410,9 +410,9 @@ void CowModel::CheckStore() {
   std::set<uint64_t> seen;
   const auto findings = store_->Check(
       /*repair=*/false, [&](const std::string& line) { text += line + "\n"; },
-      [&](ObjectId id, bool) {
+      {.object_seen = [&](ObjectId id, bool) {
         Require(seen.insert(id.value).second, "an object was seen twice");
-      });
+      }});
   RequireOk(findings, "check");
   if (*findings != 0) throw std::runtime_error("check: " + text);
   // Those of dropped trees wait in neither place, but are named by nodes in the queue.

@@ -408,14 +408,14 @@ TEST_F(CommandTest, AnOlderStoreIsBroughtUpToDateAndANewerOneRefused) {
   ASSERT_TRUE(TheMount().Unmount());
   const std::string store = TheMount().store();
   const std::string format = Get(store + "/format");
-  ASSERT_EQ(format.find("px-store 2\n"), 0U) << format;
+  ASSERT_EQ(format.find("px-store 3\n"), 0U) << format;
   const auto set_version = [&](const std::string& version) {
     std::ofstream(store + "/format") << "px-store " << version << format.substr(10);
   };
   set_version("99");
   const RunResult newer = TheMount().PxFs({"mount", "--store", store, TheMount().root()});
   EXPECT_EQ(newer.exit_code, 1) << newer.output;
-  EXPECT_NE(newer.output.find("has format 99, this px-fs knows up to 2"), std::string::npos)
+  EXPECT_NE(newer.output.find("has format 99, this px-fs knows up to 3"), std::string::npos)
       << newer.output;
   EXPECT_EQ(Get(store + "/format"), "px-store 99" + format.substr(10));
   // As a px-fs of format 1 left it: with no journal.

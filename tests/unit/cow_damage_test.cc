@@ -65,8 +65,8 @@ class CowDamageTest : public ::testing::Test {
   }
   uint64_t Check(bool repair = false) {
     text_.clear();
-    const auto findings = store_->Check(
-        repair, [&](const std::string& line) { text_ += line + "\n"; }, [](ObjectId, bool) {});
+    const auto findings =
+        store_->Check(repair, [&](const std::string& line) { text_ += line + "\n"; }, {});
     EXPECT_TRUE(findings);
     return findings ? *findings : 0;
   }

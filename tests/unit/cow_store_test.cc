@@ -69,8 +69,8 @@ class CowStoreTest : public ::testing::Test {
   }
   std::string Check(bool repair = false) {
     std::string text;
-    const auto findings = store_->Check(
-        repair, [&](const std::string& line) { text += line + "\n"; }, [](ObjectId, bool) {});
+    const auto findings =
+        store_->Check(repair, [&](const std::string& line) { text += line + "\n"; }, {});
     EXPECT_TRUE(findings);
     return text;
   }
