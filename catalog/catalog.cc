@@ -26,9 +26,9 @@ Result<int64_t> Pragma(const Database& database, const std::string& name) {
 // open.
 Result<Database> OpenDatabase(const std::string& path) {
   constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-  PX_ASSIGN(const bool plain, IsWithoutSums(path));
-  if (plain) return Database::Open(path, kFlags, kBusyTimeoutMs, kPlainVfs);
   PX_ASSIGN(Database database, Database::Open(path, kFlags, kBusyTimeoutMs, kCheckedVfs));
+  PX_ASSIGN(const bool plain, IsWithoutSums(database));
+  if (plain) return Database::Open(path, kFlags, kBusyTimeoutMs, kPlainVfs);
   PX_TRY(ReserveSums(database));
   return database;
 }

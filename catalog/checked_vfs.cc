@@ -1,7 +1,5 @@
 #include "catalog/checked_vfs.h"
 
-#include <fcntl.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -16,7 +14,6 @@
 #include <string_view>
 
 #include "base/log.h"
-#include "base/unique_fd.h"
 #include "catalog/log_frames.h"
 
 namespace px::catalog {
@@ -50,6 +47,9 @@ uint64_t StoredSum(DatabasePage page) {
   std::memcpy(&sum, page.data() + kPayload, kSum);
   return sum;
 }
+
+// An sqlite3_file_control of our own; its argument is an int.
+constexpr int kAskForSums = 0x70780001;
 
 using Page = std::array<std::byte, kDatabasePage>;
 
@@ -179,6 +179,11 @@ int Write(sqlite3_file* file, const void* bytes, int size, sqlite3_int64 offset)
 
 int FileControl(sqlite3_file* file, int what, void* argument) {
   CheckedFile* checked = CheckedFile::Of(file);
+  if (what == kAskForSums) {
+    const bool has = checked->HasSums();
+    *static_cast<int*>(argument) = checked->state->sums && !has ? 1 : 0;  // else it is empty
+    return SQLITE_OK;
+  }
   if (what == SQLITE_FCNTL_CKPT_START) {
     checked->state->checkpointing = true;
     checked->state->sums.reset();
@@ -340,15 +345,12 @@ bool HasSums(DatabasePage first) {
          first[kVersionsEnd - 1] == kSummedVersion;
 }
 
-Result<bool> IsWithoutSums(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file && errno == ENOENT) return false;
-  if (!file) return FailErrno(path);
-  Page first;
-  const ssize_t got = ::pread(file.get(), first.data(), first.size(), 0);
-  if (got < 0) return FailErrno(path);
-  // What is cut short is for SQLite to say.
-  return got == ssize_t{kDatabasePage} && !HasSums(first);
+Result<bool> IsWithoutSums(const Database& database) {
+  // Not by a descriptor of our own: closing that would drop the locks of this process.
+  int without = 0;
+  const int code = sqlite3_file_control(database.handle(), nullptr, kAskForSums, &without);
+  if (code != SQLITE_OK) return Forward(SqliteError(database.handle(), code));
+  return without != 0;
 }
 
 }  // namespace px::catalog

@@ -37,8 +37,8 @@ using DatabasePage = std::span<const std::byte, kDatabasePage>;
 Status ReserveSums(const Database& database);
 // Whether the database with that first page, which may be damaged, has them.
 bool HasSums(DatabasePage first);
-// Whether there is a database in the file `path`, and it has none. EIO, EACCES.
-Result<bool> IsWithoutSums(const std::string& path);
+// Whether there is a database yet, and it has none. It was opened with one of the checked VFS.
+Result<bool> IsWithoutSums(const Database& database);
 enum class PageState {
   kSound,      // as it was written
   kCorrected,  // it is so again: one bit was wrong

@@ -30,10 +30,13 @@ Result<DatabaseImage> DatabaseImage::Open(const std::string& database, const std
   image.log_.Reset(::open(log.c_str(), O_RDONLY | O_CLOEXEC));
   if (!image.log_ && errno != ENOENT) return FailErrno(log);
   if (image.log_) PX_TRY(image.ReadLog(max_frames));
-  PX_ASSIGN(const bool plain, IsWithoutSums(database));
-  if (plain) return Fail(ENOTSUP, database + " has no checksums");
-  // A file that was cut has fewer than it should.
   Page first;
+  const ssize_t got = ::pread(image.file_.get(), first.data(), first.size(), 0);
+  if (got < 0) return FailErrno(database);
+  if (got == ssize_t{kDatabasePage} && !HasSums(first)) {
+    return Fail(ENOTSUP, database + " has no checksums");
+  }
+  // A file that was cut has fewer than it should.
   PX_ASSIGN(const PageState state, image.Load(1, &first));
   if (state != PageState::kDamaged)
     image.pages_ = std::max(image.pages_, BigEndian32(first.data() + kPagesAt));

@@ -465,8 +465,8 @@ class Filesystem {
   static Status PutRuns(cow::Txn& txn, NodeKey node, std::span<const SparseFile::Run> runs);
   Status SaveRuns(OpenInode& open) PX_REQUIRES(open.mutex);
   bool EndsWhole(OpenInode& open) PX_REQUIRES(open.mutex);
-  Status EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write)
-      PX_REQUIRES(open.mutex);
+  static Result<bool> MustSeeWrites(cow::Reader& reader, NodeKey node, const cow::InodeItem& item);
+  Status EnterMode(OpenInode& open) PX_REQUIRES(open.mutex);
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
   // What its object is now; nothing where it cannot be told.
   static OpenInode::Flushed StateOfObject(const OpenInode& open) PX_REQUIRES_SHARED(open.io);

@@ -24,14 +24,19 @@ constexpr uint64_t kKeepTruncated = 4096;
 constexpr auto kReleasePerhaps = std::chrono::milliseconds(100);
 constexpr auto kReleaseOnItsWay = std::chrono::seconds(5);
 
-// The kernel leaves clearing setuid, setgid and file capabilities at a write to us.
-bool MustSeeWrites(const cow::InodeItem& item) {
-  return (item.mode & (S_ISUID | S_ISGID)) != 0 || (item.flags & cow::kInodeHasXattrs) != 0;
-}
-
 bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
 }  // namespace
+
+// The kernel leaves clearing setuid, setgid and file capabilities at a write to us.
+Result<bool> Filesystem::MustSeeWrites(cow::Reader& reader, NodeKey node,
+                                       const cow::InodeItem& item) {
+  if ((item.mode & (S_ISUID | S_ISGID)) != 0) return true;
+  if ((item.flags & cow::kInodeHasXattrs) == 0) return false;
+  const auto capability = LoadXattr(reader, node, "security.capability");
+  if (!capability && capability.error().code() != ENODATA) return Forward(capability.error());
+  return capability.has_value();
+}
 
 Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   if (const auto taken = OpenedBefore()) return Reopened(*taken);
@@ -125,7 +130,7 @@ Result<Opened> Filesystem::OpenNew(NodeKey node, Content content, int flags) {
   PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     if (open.opens == 0) {
       BeginLive(open, std::move(content.start), std::move(content.fd), content.object);
-      PX_TRY(EnterMode(open, cow::InodeItem{}, /*own=*/true, /*write=*/true));
+      PX_TRY(EnterMode(open));
     } else if (MayWrite(flags)) {
       PX_TRY(EnsureOwn(open));  // somebody found the name and opened it first
     }
@@ -179,10 +184,13 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
     return {};
   }
   cow::InodeItem item;
-  bool own = false;
+  bool own = false, served = false;  // all writes by us
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(item, LoadInode(reader, open.node));
     if (!S_ISREG(item.mode)) return Fail(S_ISDIR(item.mode) ? EISDIR : ENXIO);
+    if (write) {
+      PX_ASSIGN(served, MustSeeWrites(reader, open.node, item));
+    }
     if (item.content != cow::ContentKind::kWhole) return {};
     PX_ASSIGN(
         const bool is_private,
@@ -193,7 +201,7 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
     return {};
   }));
   if (item.nlink == 0) open.orphan = true;
-  const bool goes_on = open.parked && own && (flags & O_TRUNC) == 0 && !MustSeeWrites(item) &&
+  const bool goes_on = open.parked && own && (flags & O_TRUNC) == 0 && !served &&
                        open.backing_id != 0 && !open.temporary;
   if (goes_on) {
     open.parked = false;
@@ -202,12 +210,12 @@ Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
   Unpark(open);
   if ((flags & O_TRUNC) != 0) {
     PX_TRY(Truncate(open, kill_suidgid));
-    return EnterMode(open, item, /*own=*/true, /*write=*/true);
+    return served ? Status{} : EnterMode(open);
   }
   PX_TRY(CheckSizeOf(open.node, item));
   if (write) {
     PX_TRY(EnsureOwn(open));
-    return EnterMode(open, item, /*own=*/true, /*write=*/true);
+    return served ? Status{} : EnterMode(open);
   }
   return OpenForReading(open, item, own);
 }
@@ -242,7 +250,7 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
     open.fd = std::move(fd);
     open.object = object;
   } while (before != exchanges_);
-  if (own) return EnterMode(open, item, own, /*write=*/false);
+  if (own) return EnterMode(open);
   if (!passthrough_ || options_.read_only || !objects_->has_reflinks() ||
       item.size < kReflinkOnRead)
     return {};
@@ -271,10 +279,9 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
   return {};
 }
 
-// Chooses passthrough or cached for an inode that was closed.
-Status Filesystem::EnterMode(OpenInode& open, const cow::InodeItem& item, bool own, bool write) {
-  if (!passthrough_ || !own) return {};
-  if (write && MustSeeWrites(item)) return {};
+// Passthrough, where it can be had, for an inode that was closed, and has an object of its own.
+Status Filesystem::EnterMode(OpenInode& open) {
+  if (!passthrough_) return {};
   int fd = -1;
   {
     const ReaderLock io(open.io);

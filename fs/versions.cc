@@ -83,6 +83,7 @@ Status EraseOldUnclosed(cow::Txn& txn, NodeKey node) {
 // `node`.
 Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem& old,
                                uint64_t at_least, cow::InodeItem* item) {
+  const bool unclosed = IsUnclosed(old);  // it may be `item`
   item->flags &= ~cow::kInodeComplete;
   if (old.content != cow::ContentKind::kWhole || old.size < at_least || old.object == 0) return {};
   cow::VersionItem version;
@@ -91,8 +92,8 @@ Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem
   version.mtime = old.mtime;
   version.replaced = Now();
   version.content = old.content;
-  version.unclosed = IsUnclosed(old) ? 1 : 0;
-  if (version.unclosed != 0) PX_TRY(EraseOldUnclosed(txn, node));
+  version.unclosed = unclosed ? 1 : 0;
+  if (unclosed) PX_TRY(EraseOldUnclosed(txn, node));
   item->flags |= cow::kInodeHasVersions;
   PX_ASSIGN(const std::string key, NextVersionKey(txn, node, version.replaced));
   return txn.Put(node.volume, key, cow::AsBytes(version));

@@ -335,8 +335,13 @@ bool Fuzzer::Compare() {
     file = std::fopen((files + ".oracle").c_str(), "w");
     std::fputs(expected.c_str(), file);
     std::fclose(file);
+    const std::string bytes =
+        Execute({"sh", "-c", R"(cd "$1" && find . -type f -exec cmp -l -- {} "$2"/{} \; | head -5)",
+                 "sh", Oracle(oracle), Subject(subject)})
+            .output;
     return Fail("trees differ in " + subject + ":\n" +
-                Execute({"diff", files + ".oracle", files + ".subject"}).output);
+                Execute({"diff", files + ".oracle", files + ".subject"}).output +
+                "the first bytes that do (number, there, here):\n" + bytes);
   }
   return true;
 }

@@ -1,5 +1,6 @@
 // mmap, shared and private, together with reads and writes.
 #include <sys/mman.h>
+#include <sys/xattr.h>
 
 #include <csignal>
 #include <cstring>
@@ -133,6 +134,28 @@ TEST_F(MmapTest, MapOutlivesItsHandle) {
     map.Write(0, "late");
   }
   EXPECT_EQ(Get("f").substr(0, 4), "late");
+}
+
+TEST_F(MmapTest, MapOfAClosedFileThatGotAnXattrIsWhatOthersSee) {
+  Put("f", Pattern(3 * kPage));
+  UniqueFd fd = Open("f", O_RDWR);
+  const Mapping map(fd.get(), 3 * kPage, kReadWrite, MAP_SHARED);
+  map.Write(0, "mapped");
+  fd.Reset();
+  ASSERT_EQ(Try(::setxattr("f", "user.x", "1", 1, 0)), 0);
+  std::string expected = Pattern(3 * kPage);
+  expected.replace(0, 6, "mapped");
+  const UniqueFd again = Open("f", O_RDWR);
+  EXPECT_EQ(ReadAt(again.get(), 0, 3 * kPage), expected);
+  map.Write(kPage + 10, "through the map");
+  ASSERT_EQ(::pwrite(again.get(), "by a call", 9, kPage + 100), 9);
+  map.Write(kPage + 200, "again");
+  expected.replace(kPage + 10, 15, "through the map");
+  expected.replace(kPage + 100, 9, "by a call");
+  expected.replace(kPage + 200, 5, "again");
+  EXPECT_EQ(map.Text(), expected);
+  EXPECT_EQ(ReadAt(again.get(), 0, 3 * kPage), expected);
+  EXPECT_EQ(Get("f"), expected);
 }
 
 TEST_F(MmapTest, WriteThenCloseThenMapReadsIt) {

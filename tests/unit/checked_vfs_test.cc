@@ -137,7 +137,7 @@ TEST_F(CheckedVfsTest, AVacuumBringsChecksums) {
     const Database database = Open();
     Fill(database);
   }
-  EXPECT_TRUE(*IsWithoutSums(Path()));
+  EXPECT_TRUE(*IsWithoutSums(Open()));
   {
     // One that had it open before reads and writes on.
     const Database other = Open();
