@@ -335,6 +335,8 @@ void PrintFinding(const Json& finding) {
     paths += (paths.empty() ? "" : ", ") + path.get<std::string>();
   }
   const std::string object = finding.value("object", "");
+  // Of no file in particular.
+  if (paths.empty() && object.empty()) return fmt::print("{}\n", finding.value("text", ""));
   fmt::print("{}: {}{}\n", paths.empty() ? "(no name)" : paths, Describe(finding),
              object.empty() ? "" : " (object " + object + ")");
 }
