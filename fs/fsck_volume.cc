@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <set>
 
 namespace px::fs {
 namespace {
@@ -26,6 +27,7 @@ Status VolumeCheck::Run() {
       Visit(key, value);
       return true;
     }));
+    PX_TRY(FindTakenNames(reader));
     return FindNamesOfNothing(reader);
   });
   if (!scanned) {
@@ -83,6 +85,33 @@ void VolumeCheck::VisitDentry(std::string_view whole, const cow::ParsedKey& key,
     Find(fmt::format("directory {}: entry '{}' stands under a wrong hash", key.ino.value, name));
     misplaced_.push_back({std::string(whole), std::string(value), cow::DentryKey(key.ino, name)});
   }
+}
+
+// An entry that stands under a wrong hash is not moved over another one that has its name: what it
+// names is one without a name, then.
+Status VolumeCheck::FindTakenNames(cow::Reader& reader) {
+  std::set<std::string> taken;
+  for (Misplaced& one : misplaced_) {
+    const auto other = reader.Get(volume_, one.right_key);
+    if (!other && other.error().code() != ENOENT) return Forward(other.error());
+    if (!other && taken.insert(one.right_key).second) continue;
+    PX_ASSIGN(const cow::ParsedKey key, cow::ParseKey(one.key));
+    PX_ASSIGN(const auto dentry, cow::FromBytes<cow::DentryItem>(one.value));
+    // A volume would have no name then, which nothing gives it back.
+    const bool goes = dentry.volume == 0;
+    Find(fmt::format("directory {}: there is another entry '{}'", key.ino.value,
+                     cow::DentryName(key.rest)),
+         goes);
+    one.right_key.clear();
+    one.stays = !goes;
+    if (!repair_ || !goes) continue;
+    Seen& dir = inodes_[key.ino.value];
+    --dir.entries;
+    if (dentry.type == DT_DIR) --dir.subdirs;
+    --inodes_[dentry.ino].links;
+  }
+  std::erase_if(misplaced_, [](const Misplaced& one) { return one.stays; });
+  return {};
 }
 
 // All of the volume could be read.

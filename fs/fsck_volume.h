@@ -66,11 +66,13 @@ class VolumeCheck {
   };
   struct Misplaced {
     std::string key, value, right_key;  // no right key: it goes
+    bool stays = false;
   };
 
   void Find(const std::string& text, bool repaired = true);
   void Visit(std::string_view key, std::string_view value);
   void VisitDentry(std::string_view whole, const cow::ParsedKey& key, std::string_view value);
+  Status FindTakenNames(cow::Reader& reader);
   Status FindNamesOfNothing(cow::Reader& reader);
   void Judge(uint64_t ino, Seen& seen);
   void JudgeDirectory(uint64_t ino, Seen& seen);

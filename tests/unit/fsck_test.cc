@@ -261,6 +261,24 @@ TEST_F(FsckTest, ANameOfNothingGoes) {
   });
 }
 
+TEST_F(FsckTest, AnEntryUnderAWrongHashDoesNotTakeAnothersPlace) {
+  Spoil([this](cow::Txn& txn) -> Status {
+    const std::string key = cow::DentryKey(cow::kRootIno, "f");
+    PX_ASSIGN(const std::string value, txn.Get(v_.volume, key));
+    PX_TRY(txn.Erase(v_.volume, key));
+    std::string wrong = cow::DentryKey(cow::kRootIno, "g");
+    wrong[9] = static_cast<char>(wrong[9] ^ 1);
+    return txn.Put(v_.volume, wrong, value);
+  });
+  ExpectRepaired("there is another entry 'g'");
+  With([this](Filesystem& fs) {
+    EXPECT_EQ(Read(fs, v_, "g"), "content of g");
+    const auto lost = fs.Lookup(v_, "lost+found");
+    ASSERT_TRUE(lost);
+    EXPECT_EQ(Read(fs, lost->node, fmt::format("#{}", f_.ino.value)), "content of f");
+  });
+}
+
 TEST_F(FsckTest, AnEntryUnderAWrongHashIsPutInItsPlace) {
   Spoil([this](cow::Txn& txn) -> Status {
     const std::string key = cow::DentryKey(cow::kRootIno, "f");
