@@ -14,7 +14,6 @@
 #include <string_view>
 
 #include "base/log.h"
-#include "catalog/log_frames.h"
 
 namespace px::catalog {
 namespace {
@@ -53,6 +52,13 @@ constexpr int kAskForSums = 0x70780001;
 
 using Page = std::array<std::byte, kDatabasePage>;
 
+bool IsPage(int size, int64_t offset) {
+  return size == int{kDatabasePage} && offset % int64_t{kDatabasePage} == 0;
+}
+uint32_t NumberAt(int64_t offset) {
+  return static_cast<uint32_t>(offset / int64_t{kDatabasePage}) + 1;
+}
+
 // --- Files ---
 
 // SQLite gives the memory, as much as szOsFile says; the file of the VFS below lies behind it.
@@ -64,7 +70,7 @@ struct CheckedFile {
     std::string path;
     std::optional<bool> sums;    // of a database; asked when first needed
     bool checkpointing = false;  // of a database: its log is being moved into it
-    std::set<int64_t> told;      // offsets of what was found to be damaged
+    std::set<int64_t> told;      // numbers of what was found to be damaged
   };
   State* state;
 
@@ -73,6 +79,8 @@ struct CheckedFile {
   const sqlite3_io_methods* calls() { return below()->pMethods; }
 
   bool HasSums();
+  // Once for each.
+  void Tell(const char* what, int64_t number, const char* how);
   int Damaged(const char* what, int64_t number);
   int CheckPage(std::span<std::byte, kDatabasePage> page, int64_t offset);
   int CheckFrame(std::span<const std::byte> page, int64_t offset);
@@ -89,28 +97,24 @@ bool CheckedFile::HasSums() {
   return *state->sums;
 }
 
+void CheckedFile::Tell(const char* what, int64_t number, const char* how) {
+  if (!state->told.insert(number).second) return;
+  LogError("{}: {} {} is damaged: {}", state->path, what, number, how);
+}
+
 int CheckedFile::Damaged(const char* what, int64_t number) {
-  if (state->told.insert(number).second) {
-    LogError("{}: {} {} is damaged: its checksum is another", state->path, what, number);
-  }
+  Tell(what, number, "its checksum is another");
   return SQLITE_IOERR_DATA;
 }
 
 int CheckedFile::CheckPage(std::span<std::byte, kDatabasePage> page, int64_t offset) {
-  const auto number = static_cast<uint32_t>(offset / static_cast<int64_t>(kDatabasePage)) + 1;
-  switch (Correct(page, number)) {
-    case PageState::kSound:
-      return SQLITE_OK;
-    case PageState::kCorrected:
-      if (state->told.insert(number).second) {
-        LogError("{}: page {} is damaged: one bit, which is put right as it is read", state->path,
-                 number);
-      }
-      return SQLITE_OK;
-    case PageState::kDamaged:
-      break;
+  const uint32_t number = NumberAt(offset);
+  const PageState found = Correct(page, number);
+  if (found == PageState::kDamaged) return Damaged("page", number);
+  if (found == PageState::kCorrected) {
+    Tell("page", number, "one bit, which is put right as it is read");
   }
-  return Damaged("page", number);
+  return SQLITE_OK;
 }
 
 // The page of the frame whose page begins at `offset` of the log.
@@ -144,7 +148,7 @@ int Read(sqlite3_file* file, void* out, int size, sqlite3_int64 offset) {
   if (code != SQLITE_OK) return code;
   const std::span bytes(static_cast<std::byte*>(out), static_cast<size_t>(size));
   if (checked->state->database) {
-    const bool page = bytes.size() == kDatabasePage && offset % int64_t{kDatabasePage} == 0;
+    const bool page = IsPage(size, offset);
     // Another connection may have moved a VACUUM, which brought them, into the database.
     if (page && offset == 0) checked->state->sums = catalog::HasSums(bytes.first<kDatabasePage>());
     const int sound = page && checked->HasSums()
@@ -162,8 +166,7 @@ int Read(sqlite3_file* file, void* out, int size, sqlite3_int64 offset) {
 int Write(sqlite3_file* file, const void* bytes, int size, sqlite3_int64 offset) {
   CheckedFile* checked = CheckedFile::Of(file);
   const auto* methods = checked->calls();
-  const bool page = checked->state->database && size == int{kDatabasePage} &&
-                    offset % int64_t{kDatabasePage} == 0;
+  const bool page = checked->state->database && IsPage(size, offset);
   if (page && offset == 0) {
     checked->state->sums = static_cast<const std::byte*>(bytes)[kReservedAt] == std::byte{kSum};
   }
@@ -171,8 +174,7 @@ int Write(sqlite3_file* file, const void* bytes, int size, sqlite3_int64 offset)
   Page copy;
   std::memcpy(copy.data(), bytes, kPayload);
   if (offset == 0) Replace(copy, kLogVersion, kSummedVersion);
-  const uint64_t sum =
-      SumOf(copy, static_cast<uint32_t>(offset / static_cast<int64_t>(kDatabasePage)) + 1);
+  const uint64_t sum = SumOf(copy, NumberAt(offset));
   std::memcpy(copy.data() + kPayload, &sum, kSum);
   return methods->xWrite(checked->below(), copy.data(), size, offset);
 }
@@ -326,6 +328,10 @@ PageState Correct(std::span<std::byte, kDatabasePage> page, uint32_t number) {
     const uint64_t right = stored ^ wrong;
     std::memcpy(page.data() + kPayload, &right, kSum);
     return PageState::kCorrected;
+  }
+  // One that was never written: no page that is has so little on it.
+  if (std::ranges::all_of(page, [](std::byte byte) { return byte == std::byte{0}; })) {
+    return PageState::kDamaged;
   }
   // That another page than the one that was written has this checksum, too, is as likely as that
   // a damaged one is not found.

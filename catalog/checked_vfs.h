@@ -23,6 +23,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "catalog/log_frames.h"
 #include "catalog/sqlite.h"
 
 namespace px::catalog {
@@ -30,7 +31,7 @@ namespace px::catalog {
 // Makes kCheckedVfs and kCheckedOneProcessVfs known to SQLite, once. ENOMEM.
 Status RegisterCheckedVfs();
 
-inline constexpr size_t kDatabasePage = 4096;
+inline constexpr size_t kDatabasePage = LogFrames::kPage;
 using DatabasePage = std::span<const std::byte, kDatabasePage>;
 
 // The database, which is empty or will be vacuumed, is to have checksums.

@@ -17,7 +17,6 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "catalog/checked_vfs.h"
-#include "catalog/log_frames.h"
 
 namespace px::catalog {
 

@@ -1,11 +1,10 @@
 // SqlitePageTable: the engine's page table in STORE/meta.db, an SQLite database in WAL mode.
 //
 // A node is one row of one leaf page, so rewriting it costs one page of the log. Pages have
-// checksums (catalog/checked_vfs.h). Commit writes to
-// the log and does not flush it, but for the first commit after the log was started afresh, for
-// which SQLite flushes the log's header (leaving that out could corrupt the database). Sync flushes
-// the log. Checkpoint, which moves the log into the database, is never part of Commit: a background
-// thread calls it when WalBytes says so.
+// checksums (catalog/checked_vfs.h). Commit writes to the log and does not flush it, but for the
+// first commit after the log was started afresh, for which SQLite flushes the log's header (leaving
+// that out could corrupt the database). Sync flushes the log. Checkpoint, which moves the log into
+// the database, is never part of Commit: a background thread calls it when WalBytes says so.
 //
 // Sync points (page_table_log.cc). The kernel writes the log's pages when it likes, so after a
 // power cut the log may know of commits whose objects' data never reached the disk. Sync therefore

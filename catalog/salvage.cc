@@ -1,14 +1,10 @@
 #include "catalog/salvage.h"
 
-#include <algorithm>
-#include <cstring>
 #include <optional>
 #include <span>
-#include <string_view>
 #include <unordered_set>
 #include <utility>
 
-#include "base/log.h"
 #include "catalog/database_image.h"
 #include "catalog/page_table.h"
 #include "catalog/sqlite.h"
@@ -17,7 +13,6 @@ namespace px::catalog {
 namespace {
 
 using cow::NodeId;
-using cow::ObjectId;
 using cow::VolumeId;
 
 constexpr size_t kUsable = kDatabasePage - 8;  // of a page: behind it is the checksum

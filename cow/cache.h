@@ -19,9 +19,9 @@
 
 namespace px::cow {
 
-// A node in memory. Readers hold the store's lock shared, the one writer holds it alone.
 inline constexpr uint64_t kUnknownRefs = UINT64_MAX;
 
+// A node in memory. Readers hold the store's lock shared, the one writer holds it alone.
 struct CachedNode {
   NodeId id;
   // As committed. kUnknownRefs: it cannot be read; the node is one that others may use, and nothing

@@ -183,19 +183,16 @@ class StoreCheck {
 // Opens it after a Rebuild where one is needed and wanted.
 Result<Filesystem::Parts> OpenDamaged(const StoreDir& dir, bool repair, FsckLog* log) {
   const std::string boot = catalog::RunningBoot();
-  const auto note = [log](const std::string& text) { log->Note(text); };
   PX_TRY(FinishRebuild(dir.path()));
-  PX_ASSIGN(const DamagedPages damaged,
-            CheckPages(dir.path(), boot, repair,
-                       [&](const std::string& text) { log->Find(text, repair); }));
-  if (damaged.rebuild && repair) {
-    PX_TRY(Rebuild(dir.path(), boot, note));
-    return dir.OpenParts();
+  PX_ASSIGN(const bool rebuild, CheckPages(dir.path(), boot, repair, [&](const std::string& text) {
+              log->Find(text, repair);
+            }));
+  if (!rebuild || !repair) {
+    auto parts = dir.OpenParts();
+    if (parts || parts.error().code() != EUCLEAN || !repair) return parts;
+    log->Find(parts.error().ToString(), /*repaired=*/true);
   }
-  auto parts = dir.OpenParts();
-  if (parts || parts.error().code() != EUCLEAN || !repair) return parts;
-  log->Find(parts.error().ToString(), /*repaired=*/true);
-  PX_TRY(Rebuild(dir.path(), boot, note));
+  PX_TRY(Rebuild(dir.path(), boot, [log](const std::string& text) { log->Note(text); }));
   return dir.OpenParts();
 }
 

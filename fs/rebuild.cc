@@ -7,7 +7,6 @@
 
 #include <filesystem>
 
-#include "base/log.h"
 #include "base/unique_fd.h"
 #include "catalog/page_table.h"
 #include "catalog/salvage.h"
@@ -80,21 +79,21 @@ Status SetJournalCounter(const std::string& dir, const std::string& boot) {
 
 }  // namespace
 
-Result<DamagedPages> CheckPages(const std::string& store, const std::string& boot, bool repair,
-                                const std::function<void(const std::string&)>& line) {
+Result<bool> CheckPages(const std::string& store, const std::string& boot, bool repair,
+                        const std::function<void(const std::string&)>& line) {
   const auto found = catalog::FindDamage(store, boot, repair);
   if (!found && (found.error().code() == ENOTSUP || found.error().code() == ENOENT)) {
-    return DamagedPages();
+    return false;
   }
   PX_TRY(found);
-  DamagedPages damaged{found->log_damaged};
+  bool rebuild = found->log_damaged;
   if (found->log_damaged) line("meta.db-wal: frames are damaged, before whole transactions");
   for (const auto& [page, state] : found->damaged) {
     const bool one_bit = state == catalog::PageState::kCorrected;
     line(fmt::format("meta.db: page {} is damaged{}", page, one_bit ? ", in one bit" : ""));
-    if (!one_bit) damaged.rebuild = true;
+    if (!one_bit) rebuild = true;
   }
-  return damaged;
+  return rebuild;
 }
 
 Status Rebuild(const std::string& store, const std::string& boot,

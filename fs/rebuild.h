@@ -17,11 +17,9 @@ namespace px::fs {
 
 // Says what of meta.db and its log is damaged, one line each. A store whose meta.db has no
 // checksums yet has nothing to say. With `repair` what is damaged in one bit is put right, durably.
-struct DamagedPages {
-  bool rebuild = false;  // more is damaged than that
-};
-Result<DamagedPages> CheckPages(const std::string& store, const std::string& boot, bool repair,
-                                const std::function<void(const std::string&)>& line);
+// True if more is damaged than that: it takes a Rebuild.
+Result<bool> CheckPages(const std::string& store, const std::string& boot, bool repair,
+                        const std::function<void(const std::string&)>& line);
 
 // Durable, and all or nothing: a store that was killed meanwhile is as before, or as after it.
 // EUCLEAN: nothing says any more where the tree begins. ENOTSUP: meta.db has no checksums. ENOSPC:

@@ -8,7 +8,7 @@
 // is checked, in a process of its own, that nothing crashes or hangs, and that nothing is made
 // worse: a file that could be read as it was before still can be after a mount that used it, and
 // after px-fs fsck --repair. Only the former is checked where the rows beside the nodes (counts,
-// the queue, counters) were changed: they have no checksums but those of the store's disk.
+// the queue, counters) were changed, under right checksums too: of those nothing says so.
 //
 // Every fifth store has one bit flipped, or some of one page, in meta.db, its log or its journal:
 // it must be found, unless it is where nothing is; nothing wrong may be read, and nothing made
@@ -29,7 +29,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -482,8 +481,10 @@ bool IsAsItWas(const Content& sound, const Content& is, bool all, const char* wh
   return true;
 }
 
-// Flips bits of one page of what holds the tree.
-std::string FlipPage(const std::string& dir, bool closed, uint64_t bits, Random* random) {
+// Flips bits of one page of what holds the tree. `unused`: it need not be found, since there is
+// nothing on the page, or it is not of the database.
+std::string FlipPage(const std::string& dir, bool closed, uint64_t bits, Random* random,
+                     bool* unused) {
   static const char* const kLive[] = {"meta.db", "meta.db-wal", "meta.log.0", "meta.log.1"};
   const std::string name = closed ? kLive[0] : kLive[random->Below(std::size(kLive))];
   const std::string path = dir + "/" + name;
@@ -498,14 +499,9 @@ std::string FlipPage(const std::string& dir, bool closed, uint64_t bits, Random*
     byte = static_cast<char>(byte ^ (1 << random->Below(8)));
     Must(::pwrite(fd.get(), &byte, 1, at) == 1, "flip");
   }
+  const std::string flipped = BytesOf(path).substr(page, 4096);
+  *unused = name != kLive[0] || std::count(flipped.begin(), flipped.end(), '\0') >= 4096 - 8;
   return fmt::format("{}: {} bits flipped in the page at byte {}", name, bits, page);
-}
-
-bool IsUnused(const std::string& dir, const std::string& damage) {
-  if (!damage.starts_with("meta.db:")) return true;  // found or not, all must be right
-  const uint64_t page = std::strtoull(damage.c_str() + damage.find("byte") + 5, nullptr, 10) / 4096;
-  std::string bytes = BytesOf(dir + "/meta.db").substr(page * 4096, 4096);
-  return std::count(bytes.begin(), bytes.end(), '\0') >= 4096 - 8;
 }
 
 // In a process of its own; 0 if all is well.
@@ -631,8 +627,8 @@ int Main(int argc, char** argv) {
     if (i % 5 == 3) {
       const bool whole = i % 3 != 0;
       const uint64_t bits = i % 2 == 0 ? 1 : 2 + random.Below(7);
-      damage = FlipPage(one, whole, bits, &random);
-      const bool unused = IsUnused(one, damage);
+      bool unused = false;
+      damage = FlipPage(one, whole, bits, &random, &unused);
       result = InProcess([&] { return CheckFlipped(one, sound, whole, bits == 1, unused, i); });
     } else if (i % 5 == 4) {
       const std::string bytes = DamageObject(one, &random, &damage);

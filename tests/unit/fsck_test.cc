@@ -117,8 +117,8 @@ class FsckTest : public ::testing::Test {
   bool all_repaired_ = false;
 };
 
-// Of the tree's database: the counts of nodes, of objects, the volumes, their copy, the queue, the
-// counters and the last use begin on these pages.
+// Of the tree's database. Page 1 is its header, 2 the root of the nodes; then come the counts of
+// nodes and of objects, the volumes, the queue, the counters, the last use, the volumes' copy.
 class DamagedPagesTest : public FsckTest {
  protected:
   void SetUp() override {
@@ -128,8 +128,8 @@ class DamagedPagesTest : public FsckTest {
     ASSERT_EQ(Fsck(), "");
   }
   // More than can be put right by itself.
-  void Damage(uint64_t page, const std::string& file = "/meta.db") const {
-    std::fstream meta(dir_ + file, std::ios::in | std::ios::out | std::ios::binary);
+  void Damage(uint64_t page) const {
+    std::fstream meta(dir_ + "/meta.db", std::ios::in | std::ios::out | std::ios::binary);
     meta.seekp(static_cast<std::streamoff>((page - 1) * 4096 + 100));
     meta << "something else";
   }

@@ -213,7 +213,6 @@ TEST_F(JournalTest, ADamagedHeaderIsNotTheEnd) {
   for (int i = 1; i <= 6; ++i) EXPECT_EQ(Get(static_cast<uint64_t>(i)), i);
 }
 
-// Nobody can say whether it was ever written.
 TEST_F(JournalTest, AnOpeningThatWroteNothingIsNotDamage) {
   for (int i = 1; i <= 6; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i), i));
   ASSERT_TRUE(table_->Sync());
@@ -227,6 +226,7 @@ TEST_F(JournalTest, AnOpeningThatWroteNothingIsNotDamage) {
   EXPECT_EQ(Get(7), 7);
 }
 
+// Nobody can say whether it was ever written.
 TEST_F(JournalTest, AGapAfterAPowerCutIsTheEnd) {
   for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Put(static_cast<uint64_t>(i), i));
   ASSERT_TRUE(table_->Sync());
