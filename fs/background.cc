@@ -2,9 +2,14 @@
 // write-back, reclaim.
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <chrono>
+#include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "fs/filesystem.h"
@@ -17,6 +22,8 @@ namespace {
 
 constexpr int kWriteBackTicks = 20;  // sizes of files open for writing go into the tree that often
 constexpr int kSyncTicks = 10;       // a power cut takes what is younger, at most
+// Twice what making or removing an object takes.
+constexpr auto kPause = std::chrono::microseconds(60);
 constexpr size_t kReclaimNodes = 4;  // a transaction of the background holds everybody else off
 constexpr size_t kFreedBatch = 64;
 
@@ -281,8 +288,23 @@ void Filesystem::WakePool() {
   background_wake_.NotifyOne();
 }
 
+// A thread that works for milliseconds takes the processor of a caller or of the reader for as
+// long, where there are two. One that is woken for some microseconds takes one that idles.
+void Filesystem::Pace() {
+  const uint64_t requests = kernel_->RequestsRead();
+  if (std::exchange(paced_at_, requests) != requests) std::this_thread::sleep_for(kPause);
+}
+
+void Filesystem::Idle() {
+  if (options_.read_only) return;
+  // Where it cannot be made now, who needs it is told.
+  (void)objects_->FillOne(options_.pool_objects);
+}
+
 void Filesystem::BackgroundLoop() {
   ::pthread_setname_np(::pthread_self(), "px-background");
+  // Sleeps as long as it says, and not 50 µs more. Where it cannot be had it sleeps longer.
+  (void)::prctl(PR_SET_TIMERSLACK, 1000UL);
   int ticks = 0;
   for (;;) {
     bool tick = false;
@@ -327,17 +349,20 @@ Status Filesystem::BackgroundStep() {
       const MutexLock lock(background_mutex_);
       if (stopping_) return {};
     }
-    PX_TRY(ReclaimStep(&done));
+    PX_TRY(ReclaimStep(&done, /*pace=*/true));
     PX_TRY(checkpoint_());
   }
   return {};
 }
 
-Status Filesystem::ReclaimStep(bool* done) {
+Status Filesystem::ReclaimStep(bool* done, bool pace) {
   const MutexLock lock(reclaim_mutex_);
   PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
   PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch));
-  for (const cow::ObjectId object : freed) PX_TRY(objects_->Remove(object));
+  for (const cow::ObjectId object : freed) {
+    PX_TRY(objects_->Remove(object));
+    if (pace) Pace();
+  }
   seals_->Removed(freed);
   if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
   *done = rows == 0 && freed.empty();

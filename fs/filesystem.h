@@ -101,6 +101,8 @@ class KernelSide {
   // Waits for requests that came before the one that this thread serves, though not for ever: one
   // of them may wait for it.
   virtual void WaitForEarlier() {}
+  // So far. What works in the background asks whether there are any.
+  virtual uint64_t RequestsRead() const { return 0; }
 };
 
 struct FilesystemOptions {
@@ -154,6 +156,9 @@ class Filesystem {
   };
   static Result<std::unique_ptr<Filesystem>> Open(Parts parts, FilesystemOptions options,
                                                   KernelSide* kernel, Clock* clock);
+  // By a thread that serves requests, when it waits for the next one: a little of what would be
+  // to be done at a later one. May take as long as the store's filesystem does.
+  void Idle();
   // Writes back what is open, stops the background thread, syncs.
   ~Filesystem();
   // Another daemon will take this mount over: what is open stays so. Nothing but the destructor may
@@ -446,6 +451,10 @@ class Filesystem {
   void Unpark(OpenInode& open) PX_REQUIRES(open.mutex);
   // Closes what can no longer stay parked. Not with the store's lock held.
   void CloseDoomed() PX_EXCLUDES(closing_mutex_);
+  // At most so many, and without waiting for what others close.
+  void BeginClosing(size_t limit) PX_EXCLUDES(closing_mutex_);
+  // Sees to it that no more descriptors wait to be closed than may be parked.
+  void LimitDoomed() PX_EXCLUDES(closing_mutex_);
   Status PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) PX_REQUIRES(open.mutex);
   Status OpenForReading(OpenInode& open, const cow::InodeItem& item, bool own)
       PX_REQUIRES(open.mutex);
@@ -583,7 +592,8 @@ class Filesystem {
   Status ThinTrash();
   Result<px_ioc_gc> Measure(const std::vector<Trashed>& trash);
   // Takes one step of reclaim; *done if nothing was left.
-  Status ReclaimStep(bool* done);
+  // `pace`: in the background.
+  Status ReclaimStep(bool* done, bool pace = false);
 
   // ops_report.cc
   static Result<std::string> NameIn(cow::Reader& reader, NodeKey dir, NodeKey child);
@@ -619,6 +629,9 @@ class Filesystem {
   // In all volumes: those that a crash left, but those in the table.
   Status RemoveOrphans();
   void WakeBackground();
+  // Of the background thread, between two pieces of work: leaves the processor to those who send
+  // requests and to who serves them, while there are any.
+  void Pace();
   void WakePool();  // the pool lost one: wake the background thread if it runs low
 
   cow::Time Now() const;
@@ -665,6 +678,7 @@ class Filesystem {
   std::atomic<bool> reclaim_wanted_ = true;
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
+  uint64_t paced_at_ = 0;  // of that thread: requests
 
   // Of CloseDoomed, which returns when what was doomed before is closed, by whomever.
   Mutex closing_mutex_;

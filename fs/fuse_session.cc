@@ -131,6 +131,7 @@ Status FuseSession::Run(std::function<void()> ready, bool* hand_over) {
   *hand_over = false;
   ready_ = std::move(ready);
   const int fd = fuse_session_fd(session_);
+  if (options_.quick_wake_ups) wake_latency_ = WakeLatency::OfThisMachine();
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return FailErrno("/dev/fuse");
   loop_ = std::make_unique<RequestLoop>(
@@ -139,6 +140,11 @@ Status FuseSession::Run(std::function<void()> ready, bool* hand_over) {
                     .process =
                         [this](unsigned slot) {
                           Dispatch(slot, slot < kServingLanes ? slot : Request::kNoLane);
+                        },
+                    .idle = [this] { filesystem_->Idle(); },
+                    .watch =
+                        [this](uint64_t requests) {
+                          wake_latency_.Observe(requests, std::chrono::steady_clock::now());
                         }},
       options_.threads);
   Status status = Begin();
@@ -273,6 +279,8 @@ void FuseSession::InvalidateData(NodeKey node) {
   if (result != 0 && result != -ENOENT)
     LogWarn("invalidating data of {:x}: {}", node.ToFuse(), result);
 }
+
+uint64_t FuseSession::RequestsRead() const { return serving_ ? loop_->requests() : 0; }
 
 void FuseSession::WaitForEarlier() { loop_->WaitForEarlier(RequestLoop::Serving()); }
 

@@ -13,6 +13,7 @@
 #include "fs/keeper_link.h"
 #include "fs/notifier.h"
 #include "fs/request.h"
+#include "fs/wake_latency.h"
 
 struct fuse_session;
 
@@ -23,9 +24,10 @@ struct SessionOptions {
   bool allow_other = false;
   bool io_uring = true;  // where kernel and libfuse offer it
   unsigned threads = 16;
-  unsigned stacking = 0;  // 1 if the store's own filesystem is stacked (overlayfs)
-  std::string name;       // shown as the source of the mount
-  bool keeper = true;     // one is wanted, where io_uring is not used
+  unsigned stacking = 0;       // 1 if the store's own filesystem is stacked (overlayfs)
+  std::string name;            // shown as the source of the mount
+  bool keeper = true;          // one is wanted, where io_uring is not used
+  bool quick_wake_ups = true;  // of processors, while many requests come; where we may ask for it
 };
 
 // What the keeper is given beside the device.
@@ -67,6 +69,7 @@ class FuseSession final : public KernelSide {
   void InvalidateAttributes(NodeKey node) override;
   void InvalidateData(NodeKey node) override;
   void WaitForEarlier() override;
+  uint64_t RequestsRead() const override;
 
   // For the bridge.
   Filesystem& filesystem() { return *filesystem_; }
@@ -106,6 +109,7 @@ class FuseSession final : public KernelSide {
   KeptFds kept_;
   std::unique_ptr<Filesystem> filesystem_;
   std::unique_ptr<SessionBuffers> buffers_;  // one for each slot of the loop
+  WakeLatency wake_latency_;                 // of the loop's watching thread
   std::unique_ptr<RequestLoop> loop_;
   std::unique_ptr<ControlThreads> control_;
   struct fuse_session* session_ = nullptr;

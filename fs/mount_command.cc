@@ -67,6 +67,8 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       options.allow_other = true;
     } else if (word == "nokeeper") {
       options.keeper = false;
+    } else if (word == "noqos") {
+      options.quick_wake_ups = false;
     } else if (word == "ro") {
       options.filesystem.read_only = true;
     } else if (word == "noseal") {
@@ -86,9 +88,10 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
         return Fail(EINVAL, "option '" + word + "': threads must be 2 to 256");
       }
     } else {
-      return Fail(EINVAL, "unknown mount option '" + word +
-                              "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
-                              "allow_other, ro, nokeeper, threads=N, trash=SECONDS, noseal)");
+      return Fail(EINVAL,
+                  "unknown mount option '" + word +
+                      "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
+                      "allow_other, ro, nokeeper, threads=N, trash=SECONDS, noseal, noqos)");
     }
   }
   return options;

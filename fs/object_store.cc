@@ -127,11 +127,22 @@ Status ObjectStore::Fill(cow::ObjectId next, size_t want) {
     // One file at a time, so that a transaction waits for one creation at most.
     const MutexLock lock(mutex_);
     if (pool_.size() >= want) return {};
-    uint64_t id = std::max(next.value, consumed_end_);
-    if (!pool_.empty()) id = std::max(id, pool_.back().id.value + 1);
-    PX_ASSIGN(UniqueFd fd, CreateLocked(cow::ObjectId{id}));
-    pool_.push_back({cow::ObjectId{id}, std::move(fd)});
+    PX_TRY(FillOneLocked(next));
   }
+}
+
+Status ObjectStore::FillOne(size_t want) {
+  const MutexLock lock(mutex_);
+  if (pool_.empty() || pool_.size() >= want) return {};
+  return FillOneLocked(pool_.front().id);
+}
+
+Status ObjectStore::FillOneLocked(cow::ObjectId next) {
+  uint64_t id = std::max(next.value, consumed_end_);
+  if (!pool_.empty()) id = std::max(id, pool_.back().id.value + 1);
+  PX_ASSIGN(UniqueFd fd, CreateLocked(cow::ObjectId{id}));
+  pool_.push_back({cow::ObjectId{id}, std::move(fd)});
+  return {};
 }
 
 size_t ObjectStore::PoolSize() const {

@@ -47,6 +47,8 @@ class ObjectStore {
   // Makes files until `want` of them wait from `next` on, which must be the engine's next id or an
   // older value of it.
   Status Fill(cow::ObjectId next, size_t want) PX_EXCLUDES(mutex_);
+  // Makes the file after those that wait, if any do and they are fewer than that.
+  Status FillOne(size_t want) PX_EXCLUDES(mutex_);
   size_t PoolSize() const PX_EXCLUDES(mutex_);
 
   // A nameless file in the store's filesystem, for Adopt.
@@ -86,6 +88,7 @@ class ObjectStore {
   ObjectStore(UniqueFd dir, std::shared_ptr<Unsynced> unsynced, bool has_reflinks)
       : dir_(std::move(dir)), unsynced_(std::move(unsynced)), has_reflinks_(has_reflinks) {}
   void EmptyIfLarge(cow::ObjectId id) const;
+  Status FillOneLocked(cow::ObjectId next) PX_REQUIRES(mutex_);
   Result<UniqueFd> CreateLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
   void ConsumeLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
 

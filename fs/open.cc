@@ -23,6 +23,8 @@ constexpr uint64_t kKeepTruncated = 4096;
 // For the release of a file that somebody may have closed, or somebody did.
 constexpr auto kReleasePerhaps = std::chrono::milliseconds(100);
 constexpr auto kReleaseOnItsWay = std::chrono::seconds(5);
+// What one release closes of what others left open, where they are many.
+constexpr size_t kClosedAtOnce = 64;
 
 bool MayWrite(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
@@ -156,10 +158,16 @@ void Filesystem::Unpark(OpenInode& open) {
 }
 
 void Filesystem::CloseDoomed() {
+  BeginClosing(SIZE_MAX);
+  const MutexLock lock(closing_mutex_);
+  while (closing_ > 0) closing_done_.Wait(closing_mutex_);
+}
+
+void Filesystem::BeginClosing(size_t limit) {
   std::vector<std::shared_ptr<OpenInode>> doomed;
   {
     const MutexLock lock(closing_mutex_);
-    doomed = table_.TakeDoomed();
+    doomed = table_.TakeDoomed(limit);
     ++closing_;
   }
   for (const auto& open : doomed) {
@@ -169,7 +177,15 @@ void Filesystem::CloseDoomed() {
   }
   const MutexLock lock(closing_mutex_);
   if (--closing_ == 0) closing_done_.NotifyAll();
-  while (closing_ > 0) closing_done_.Wait(closing_mutex_);
+}
+
+void Filesystem::LimitDoomed() {
+  const size_t doomed = table_.CountDoomed();
+  const size_t capacity = table_.capacity();
+  if (doomed <= capacity / 4) return;
+  background_wake_.NotifyOne();
+  // It does not keep up: who makes more of them closes more than one.
+  if (doomed > capacity) BeginClosing(kClosedAtOnce);
 }
 
 Status Filesystem::PrepareOpen(OpenInode& open, int flags, bool kill_suidgid) {
@@ -667,6 +683,7 @@ void Filesystem::Close(OpenInode& open) {
 void Filesystem::Release(NodeKey node, int flags, uint64_t handle) {
   EndOpen(node, flags, handle);
   AskMappedAgain();
+  LimitDoomed();
 }
 
 void Filesystem::EndOpen(NodeKey node, int flags, uint64_t handle) {

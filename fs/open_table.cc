@@ -1,6 +1,7 @@
 #include "fs/open_table.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace px::fs {
@@ -62,9 +63,23 @@ void OpenTable::Doom(cow::VolumeId volume) {
   for (const uint64_t node : nodes) doomed_.push_back(Unpark(node));
 }
 
-std::vector<std::shared_ptr<OpenInode>> OpenTable::TakeDoomed() {
+std::vector<std::shared_ptr<OpenInode>> OpenTable::TakeDoomed(size_t limit) {
   const MutexLock lock(mutex_);
-  return std::exchange(doomed_, {});
+  const auto end = doomed_.begin() + static_cast<std::ptrdiff_t>(std::min(limit, doomed_.size()));
+  std::vector<std::shared_ptr<OpenInode>> taken(std::move_iterator(doomed_.begin()),
+                                                std::move_iterator(end));
+  doomed_.erase(doomed_.begin(), end);
+  return taken;
+}
+
+size_t OpenTable::CountDoomed() const {
+  const MutexLock lock(mutex_);
+  return doomed_.size();
+}
+
+size_t OpenTable::capacity() const {
+  const MutexLock lock(mutex_);
+  return capacity_;
 }
 
 bool OpenTable::WithParked(NodeKey node, const std::function<void(OpenInode&)>& body) const {

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
@@ -118,8 +119,11 @@ class OpenTable {
   // No longer parked: its content or name is going. The second form is for a whole volume.
   void Doom(NodeKey node) PX_EXCLUDES(mutex_);
   void Doom(cow::VolumeId volume) PX_EXCLUDES(mutex_);
-  // What was doomed since the last call, for the caller alone to close.
-  std::vector<std::shared_ptr<OpenInode>> TakeDoomed() PX_EXCLUDES(mutex_);
+  // Of what was doomed and not taken yet, that first: at most `limit`, for the caller alone to
+  // close.
+  std::vector<std::shared_ptr<OpenInode>> TakeDoomed(size_t limit = SIZE_MAX) PX_EXCLUDES(mutex_);
+  size_t CountDoomed() const PX_EXCLUDES(mutex_);
+  size_t capacity() const PX_EXCLUDES(mutex_);
   // Runs `body` on the parked inode, if it is; nobody opens it meanwhile. `body` may call nothing
   // of the table.
   bool WithParked(NodeKey node, const std::function<void(OpenInode&)>& body) const
@@ -150,7 +154,7 @@ class OpenTable {
   size_t capacity_ PX_GUARDED_BY(mutex_) = 0;
   Parked parked_ PX_GUARDED_BY(mutex_);  // the one that was parked last in front
   std::unordered_map<uint64_t, Parked::iterator> parked_by_node_ PX_GUARDED_BY(mutex_);
-  std::vector<std::shared_ptr<OpenInode>> doomed_ PX_GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<OpenInode>> doomed_ PX_GUARDED_BY(mutex_);
 };
 
 }  // namespace px::fs

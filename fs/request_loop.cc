@@ -76,16 +76,25 @@ bool RequestLoop::BecomeReader() {
 void RequestLoop::Read(unsigned slot) {
   SteadyClock::time_point spin_until{};
   int in_a_row = 0;
+  uint64_t number = 0;
+  bool served = false;
   while (!stopping_) {
     const int got = source_.receive(slot);
     if (got == -EINTR) continue;
     if (got == -EAGAIN) {
       in_a_row = 0;
+      if (std::exchange(served, false) && source_.idle) {
+        // As if it were still serving: if this takes long, somebody else reads.
+        busy_ = number;
+        source_.idle();
+        if (!EndTurn(number)) return;
+        continue;
+      }
       WaitForRequest(spin_until);
       continue;
     }
     if (got <= 0) return End(-got);
-    const uint64_t number = ++requests_;
+    number = ++requests_;
     serving_[slot] = number;
     if (++in_a_row > kBurst && MoreWaiting() && HandOver()) return Serve(slot, number);
     busy_ = number;
@@ -95,12 +104,14 @@ void RequestLoop::Read(unsigned slot) {
       watch_.NotifyOne();
     }
     Serve(slot, number);
-    uint64_t expected = number;
-    if (!busy_.compare_exchange_strong(expected, 0)) return;  // somebody else is the reader
+    if (!EndTurn(number)) return;
+    served = true;
     spin_until = SteadyClock::now() + kSpin;
   }
   End(0);
 }
+
+bool RequestLoop::EndTurn(uint64_t number) { return busy_.compare_exchange_strong(number, 0); }
 
 void RequestLoop::Serve(unsigned slot, uint64_t number) {
   served_loop = this;
@@ -173,6 +184,7 @@ void RequestLoop::Watch() {
       if (ended_) return;
     }
     if (before != 0 && busy_ == before) TakeOver(before);
+    if (source_.watch) source_.watch(requests_);
     quiet = requests_ == seen ? quiet + 1 : 0;
     seen = requests_;
     if (quiet < kQuiet) continue;

@@ -32,6 +32,11 @@ struct RequestSource {
   // be no more; another -errno: the source is broken.
   std::function<int(unsigned slot)> receive;
   std::function<void(unsigned slot)> process;
+  // Called by a thread that served a request and finds that none waits, once. May be empty.
+  std::function<void()> idle = {};
+  // Called every millisecond or so while there are requests, and for 100 ms after the last, with
+  // how many were read. By one thread. May be empty.
+  std::function<void(uint64_t requests)> watch = {};
 };
 
 class RequestLoop {
@@ -46,6 +51,8 @@ class RequestLoop {
   // The request that the calling thread serves is going to wait for a disk, or for others. Does
   // nothing in a thread that is not the reader of some loop.
   static void WillBlock();
+
+  uint64_t requests() const { return requests_; }  // read so far
 
   // The number of the request that the calling thread serves; 0 in other threads.
   static uint64_t Serving();
@@ -62,6 +69,8 @@ class RequestLoop {
   void WaitForRequest(std::chrono::steady_clock::time_point spin_until) const;
   bool MoreWaiting() const;
   void Serve(unsigned slot, uint64_t number);
+  // Of the reader, after what it was busy with; false: somebody else is the reader.
+  bool EndTurn(uint64_t number);
   bool HandOver() PX_EXCLUDES(mutex_);
   // Ends the turn of the reader that serves request `number`, if it still does.
   void TakeOver(uint64_t number) PX_EXCLUDES(mutex_);

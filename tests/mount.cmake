@@ -61,6 +61,7 @@ add_executable(clone_mount_test
   mount/trash_test.cc
   mount/versions_test.cc
   mount/volume_fixture.cc
+  mount/wake_latency_test.cc
 )
 target_link_libraries(clone_mount_test PRIVATE px_mount_main px_fs nlohmann_json::nlohmann_json)
 px_mount_test(clone_mount_test passthrough cached user xfs)

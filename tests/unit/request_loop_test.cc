@@ -187,6 +187,51 @@ TEST(RequestLoopTest, EndsWithItsSource) {
   }
 }
 
+// What a thread does when no request waits may take long: the next one is served all the same.
+TEST(RequestLoopTest, IdleWorkDelaysNobody) {
+  Queue queue(3);
+  Event idle, served, go_on;
+  std::atomic<int> idled = 0;
+  RequestSource source = queue.Source([&](int number) {
+    if (number == 2) served.Set();
+  });
+  source.idle = [&] {
+    if (++idled > 1) return;
+    idle.Set();
+    go_on.Wait();
+  };
+  RequestLoop loop(std::move(source), 3);
+  std::thread runner([&] { EXPECT_TRUE(loop.Run()); });
+  queue.Put(1);
+  idle.Wait();
+  queue.Put(2);
+  served.Wait();
+  go_on.Set();
+  loop.Stop();
+  runner.join();
+  // Once for each time that requests were served, not each time that none was there.
+  EXPECT_LE(idled, 2);
+}
+
+TEST(RequestLoopTest, RequestsAreWatched) {
+  Queue queue(2);
+  std::atomic<uint64_t> seen = 0;
+  Event two;
+  RequestSource source = queue.Source([](int) {});
+  source.watch = [&](uint64_t requests) {
+    seen = requests;
+    if (requests == 2) two.Set();
+  };
+  RequestLoop loop(std::move(source), 2);
+  std::thread runner([&] { EXPECT_TRUE(loop.Run()); });
+  queue.Put(1);
+  queue.Put(2);
+  two.Wait();
+  EXPECT_EQ(loop.requests(), 2U);
+  loop.Stop();
+  runner.join();
+}
+
 TEST(RequestLoopTest, StopsWhileNothingComes) {
   Queue queue(2);
   RequestLoop loop(queue.Source([](int) {}), 2);

@@ -3,7 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <iterator>
+#include <string>
+#include <vector>
 
 #include "fs/store_dir.h"
 #include "tests/testing/no_kernel.h"
@@ -34,6 +38,8 @@ class WriteBackTest : public ::testing::Test {
     const auto store = StoreDir::Open(dir_, /*create=*/true);
     FilesystemOptions options;
     options.pool_objects = 4;
+    options.parked_inodes = kParked;
+    options.tick = std::chrono::hours(1);
     fs_ = std::move(*Filesystem::Open(std::move(*store->OpenParts()), options, &kernel_, &clock_));
   }
   ~WriteBackTest() override {
@@ -41,6 +47,7 @@ class WriteBackTest : public ::testing::Test {
     std::filesystem::remove_all(dir_);
   }
 
+  static constexpr size_t kParked = 8;
   std::string dir_;
   CountingKernel kernel_;
   SystemClock clock_;
@@ -60,6 +67,31 @@ TEST_F(WriteBackTest, ACompleteContentIsMarkedOnce) {
   const uint64_t told = kernel_.told();
   ASSERT_TRUE(fs_->Fsync(node, false));
   EXPECT_EQ(kernel_.told(), told);
+}
+
+size_t CountDescriptors() {
+  const std::filesystem::directory_iterator begin("/proc/self/fd");
+  return static_cast<size_t>(std::distance(begin, std::filesystem::directory_iterator()));
+}
+
+// Quicker than the background closes them, which is not even awake.
+TEST_F(WriteBackTest, FilesThatAreClosedHoldNoMoreDescriptorsThanMayBeParked) {
+  std::vector<NodeKey> nodes;
+  for (int i = 0; i < 200; ++i) {
+    const NodeKey node =
+        fs_->Create(kTop, "file" + std::to_string(i), 0644, O_WRONLY, kRoot)->entry.node;
+    ASSERT_TRUE(fs_->Write(node, "x", 0, false));
+    fs_->Release(node, O_WRONLY);
+    nodes.push_back(node);
+  }
+  const size_t before = CountDescriptors();
+  for (int round = 0; round < 3; ++round) {
+    for (const NodeKey node : nodes) {
+      ASSERT_TRUE(fs_->Open(node, O_RDONLY, false));
+      fs_->Release(node, O_RDONLY);
+      EXPECT_LE(CountDescriptors(), before + 2 * kParked + 1);
+    }
+  }
 }
 
 }  // namespace
