@@ -205,5 +205,9 @@ Result<uint64_t> Store::Check(bool repair, const std::function<void(const std::s
                               const CheckVisitor& visit, bool* all_read) {
   return impl_->Check(repair, report, visit, all_read);
 }
+Result<uint64_t> Store::Regrow(const std::function<void(const std::string&)>& report,
+                               const CheckVisitor& visit) {
+  return impl_->Regrow(report, visit);
+}
 
 }  // namespace px::cow

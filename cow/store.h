@@ -176,6 +176,16 @@ class Store {
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
                          const CheckVisitor& visit, bool* all_read = nullptr);
 
+  // After a Check that could not read everything: puts nodes in the place of those that cannot be
+  // used, so that all of the trees can be read again (cow/regrow.cc). What stood in a lost leaf is
+  // lost; what hung below a lost branch is found again, but for what cannot be told from
+  // other lost trees. Counts are wrong until the next Check. Each line
+  // of `report` is about one node. Returns how many were put in place or given up; 0: nothing has
+  // changed, as where the disk or another table does not say all of what leads to nodes. There may
+  // be more once those can be read. No other call may run.
+  Result<uint64_t> Regrow(const std::function<void(const std::string&)>& report,
+                          const CheckVisitor& visit);
+
   // Beside other calls (cow/verify.h): reads about `max_nodes` nodes of the volume from the page
   // table, from the first item with key >= `from` on, and then sets `from` to where to go on; true
   // at the end. ENOENT: it was dropped meanwhile. Nothing that is found to be wrong is an error.

@@ -84,6 +84,8 @@ class StoreImpl {
   StoreCounters Counters() const;
   Result<uint64_t> Check(bool repair, const std::function<void(const std::string&)>& report,
                          const CheckVisitor& visit, bool* all_read);
+  Result<uint64_t> Regrow(const std::function<void(const std::string&)>& report,
+                          const CheckVisitor& visit);
   Result<bool> VerifyStep(VolumeId volume, std::string* from, size_t max_nodes, VerifyState* state,
                           const VerifyVisitor& visit);
   Result<bool> VerifyCounts(VerifyState* state,

@@ -296,9 +296,14 @@ void Filesystem::Pace() {
 }
 
 void Filesystem::Idle() {
-  if (options_.read_only) return;
+  if (options_.read_only || objects_->PoolSize() >= options_.pool_objects) return;
+  // Whoever watches the daemon sees that no request is served now.
+  char name[16] = "";
+  ::prctl(PR_GET_NAME, name);
+  ::prctl(PR_SET_NAME, "px-ahead");
   // Where it cannot be made now, who needs it is told.
   (void)objects_->FillOne(options_.pool_objects);
+  ::prctl(PR_SET_NAME, name);
 }
 
 void Filesystem::BackgroundLoop() {

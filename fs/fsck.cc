@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "catalog/page_table.h"
+#include "cow/node.h"
 #include "fs/fsck_volume.h"
 #include "fs/object_digest.h"
 #include "fs/rebuild.h"
+#include "fs/rescue.h"
 #include "fs/seals.h"
 #include "fs/store_dir.h"
 
@@ -25,8 +27,9 @@ class StoreCheck {
 
   Result<FsckReport> Run() {
     PX_TRY(CheckTree());
-    PX_TRY(CheckFiles());
     PX_TRY(CheckVolumes());
+    PX_TRY(Rescue(parts_.store.get(), request_.repair, &log_).NameVolumes());
+    PX_TRY(CheckFiles());
     PX_TRY(CheckObjects());
     report_.findings = log_.findings();
     report_.repaired = log_.repaired();
@@ -35,14 +38,22 @@ class StoreCheck {
 
  private:
   Status CheckTree() {
+    const auto note = [this](const std::string& text) { log_.Note(text); };
     const cow::CheckVisitor visit{[this](cow::ObjectId object, bool waits) {
                                     (waits ? waiting_ : named_).insert(object.value);
                                   },
                                   VolumeNamedBy};
-    PX_ASSIGN(const uint64_t findings,
-              parts_.store->Check(
-                  request_.repair, [this](const std::string& text) { log_.Note(text); }, visit,
-                  &all_read_));
+    PX_ASSIGN(uint64_t findings, parts_.store->Check(request_.repair, note, visit, &all_read_));
+    // What hangs below a node can be lost as well.
+    for (int i = 0; i < cow::kMaxLevel && request_.repair && !all_read_; ++i) {
+      PX_ASSIGN(const uint64_t regrown, parts_.store->Regrow(note, visit));
+      if (regrown == 0) break;
+      regrown_ = true;
+      named_.clear();
+      waiting_.clear();
+      PX_ASSIGN(const uint64_t more, parts_.store->Check(true, note, visit, &all_read_));
+      findings += more;
+    }
     log_.Found(findings);
     // A node that cannot be read stays a finding.
     if (request_.repair && all_read_) log_.Repaired(findings);
@@ -59,14 +70,32 @@ class StoreCheck {
       const bool wanted = named_.contains(object.value) || waiting_.contains(object.value);
       if (!wanted && object < next) lost.push_back(object);
     }));
+    std::unordered_set<uint64_t> rescued;
+    // What named it was lost.
+    if (regrown_ && all_read_) PX_TRY(NameObjects(lost, &rescued));
     // What cannot be read may name it.
     const bool remove = request_.repair && all_read_;
     for (const cow::ObjectId object : lost) {
+      const bool has_name = rescued.contains(object.value);
       log_.Find(fmt::format("object {:x}: no file or volume names it{}", object.value,
-                            remove ? ": removed" : ""),
+                            has_name ? ": it is in lost+found now"
+                            : remove ? ": removed"
+                                     : ""),
                 remove);
-      if (remove) PX_TRY(parts_.objects->Remove(object));
+      if (remove && !has_name) PX_TRY(parts_.objects->Remove(object));
     }
+    return {};
+  }
+
+  Status NameObjects(const std::vector<cow::ObjectId>& lost,
+                     std::unordered_set<uint64_t>* rescued) {
+    std::vector<cow::ObjectId> named;
+    PX_TRY(Rescue(parts_.store.get(), /*repair=*/true, &log_)
+               .NameObjects(*parts_.objects, lost, &named));
+    for (const cow::ObjectId object : named) rescued->insert(object.value);
+    if (named.empty()) return {};
+    PX_TRY(parts_.store->Check(
+        /*repair=*/true, [](const std::string&) {}, {.volume_of = VolumeNamedBy}));
     return {};
   }
 
@@ -177,6 +206,7 @@ class StoreCheck {
   FsckLog& log_;
   FsckReport report_;
   bool all_read_ = false;
+  bool regrown_ = false;  // something was lost with a node
   std::unordered_set<uint64_t> named_, waiting_, present_;
 };
 

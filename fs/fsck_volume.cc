@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <ctime>
 #include <set>
+
+#include "fs/rescue.h"
+#include "fs/volume_attributes.h"
 
 namespace px::fs {
 namespace {
@@ -27,6 +29,7 @@ Status VolumeCheck::Run() {
       Visit(key, value);
       return true;
     }));
+    PX_TRY(FindLostDirectories(reader));
     PX_TRY(FindTakenNames(reader));
     return FindNamesOfNothing(reader);
   });
@@ -79,12 +82,43 @@ void VolumeCheck::VisitDentry(std::string_view whole, const cow::ParsedKey& key,
   if (dentry->type == DT_DIR) ++dir.subdirs;
   if (dentry->volume == 0) {
     ++inodes_[dentry->ino].links;
+    if (dentry->type == DT_DIR) inodes_[dentry->ino].named_in = key.ino.value;
   }
   const std::string_view name = cow::DentryName(key.rest);
   if (cow::HashName(name) != cow::DentryHash(key.rest)) {
     Find(fmt::format("directory {}: entry '{}' stands under a wrong hash", key.ino.value, name));
     misplaced_.push_back({std::string(whole), std::string(value), cow::DentryKey(key.ino, name)});
   }
+}
+
+// All of the volume could be read, and has no inode for what must be a directory: it is there, or
+// has entries, or a name that says so.
+Status VolumeCheck::FindLostDirectories(cow::Reader& reader) {
+  // A store that was never mounted has nothing yet.
+  const bool is_new = volume_ == cow::kRootVolume && inodes_.empty();
+  Seen& root = inodes_[cow::kRootIno.value];
+  for (auto& [ino, seen] : inodes_) {
+    const bool is_root = &seen == &root;
+    if (seen.has_item || seen.is_orphan) continue;
+    if (!is_root && seen.entries == 0 && seen.named_in == 0) continue;
+    if (!is_new) Find(fmt::format("directory {}: its inode is lost", ino));
+    cow::Ino parent{seen.named_in};
+    if (is_root) {
+      parent = cow::kRootIno;
+      PX_ASSIGN(const cow::Volume volume, reader.GetVolume(volume_));
+      if (const auto attributes = VolumeAttributes::Parse(volume.attributes)) {
+        parent = attributes->parent_dir;
+      }
+    }
+    seen.item = LostDirectory(parent);
+    // Below it everything has owners of its own.
+    if (is_root && volume_ == cow::kRootVolume) seen.item.mode = S_IFDIR | 0755;
+    seen.item.entries = seen.entries;
+    seen.item.nlink = 2 + seen.subdirs;
+    seen.has_item = true;
+    changed_.push_back(ino);
+  }
+  return {};
 }
 
 // An entry that stands under a wrong hash is not moved over another one that has its name: what it
@@ -150,8 +184,6 @@ void VolumeCheck::Judge(uint64_t ino, Seen& seen) {
     if (seen.is_orphan) {
       Find(fmt::format("inode {} waits to be removed, but does not exist", ino));
       stale_orphans_.push_back(ino);
-    } else if (seen.entries > 0) {
-      Find(fmt::format("directory {} has entries but does not exist", ino), false);
     }
     return;
   }
@@ -227,47 +259,12 @@ Status VolumeCheck::RepairDentries(cow::Txn& txn) {
   return {};
 }
 
-// Its directory, made where there is none.
-Result<cow::Ino> VolumeCheck::LostAndFound(cow::Txn& txn) {
-  cow::InodeItem& root = inodes_[cow::kRootIno.value].item;
-  for (int i = 0;; ++i) {
-    const std::string name = i == 0 ? "lost+found" : fmt::format("lost+found.{}", i);
-    const std::string key = cow::DentryKey(cow::kRootIno, name);
-    const auto found = txn.Get(volume_, key);
-    if (found) {
-      PX_ASSIGN(const auto dentry, cow::FromBytes<cow::DentryItem>(*found));
-      if (dentry.type == DT_DIR && dentry.volume == 0) return cow::Ino{dentry.ino};
-      continue;
-    }
-    if (found.error().code() != ENOENT) return Forward(found.error());
-    PX_ASSIGN(const cow::Ino ino, txn.NewIno(volume_));
-    cow::InodeItem item;
-    item.mode = S_IFDIR | 0700;
-    item.uid = root.uid;
-    item.gid = root.gid;
-    item.nlink = 2;
-    item.parent = cow::kRootIno.value;
-    item.atime = item.mtime = item.ctime = item.btime = {::time(nullptr), 0};
-    cow::DentryItem dentry;
-    dentry.ino = ino.value;
-    dentry.type = DT_DIR;
-    PX_TRY(txn.Put(volume_, InodeKey(ino.value), cow::AsBytes(item)));
-    PX_TRY(txn.Put(volume_, key, cow::AsBytes(dentry)));
-    ++root.entries;
-    ++root.nlink;
-    PX_TRY(txn.Put(volume_, InodeKey(cow::kRootIno.value), cow::AsBytes(root)));
-    return ino;
-  }
-}
-
 Status VolumeCheck::RepairLost() {
   if (!inodes_[cow::kRootIno.value].has_item) return {};
   for (size_t done = 0; done < lost_.size(); done += kAtOnce) {
     const size_t end = std::min(lost_.size(), done + kAtOnce);
     PX_TRY(store_.Update([&](cow::Txn& txn) -> Status {
-      PX_ASSIGN(const cow::Ino dir, LostAndFound(txn));
-      PX_ASSIGN(const std::string bytes, txn.Get(volume_, InodeKey(dir.value)));
-      PX_ASSIGN(cow::InodeItem dir_item, cow::FromBytes<cow::InodeItem>(bytes));
+      PX_ASSIGN(const cow::Ino dir, LostAndFound(txn, volume_));
       for (size_t i = done; i < end; ++i) {
         cow::InodeItem& item = inodes_[lost_[i]].item;
         const bool is_dir = S_ISDIR(item.mode);
@@ -276,13 +273,10 @@ Status VolumeCheck::RepairLost() {
         dentry.type = IFTODT(item.mode);
         item.parent = dir.value;
         if (!is_dir) item.nlink = 1;
-        ++dir_item.entries;
-        if (is_dir) ++dir_item.nlink;
         PX_TRY(txn.Put(volume_, InodeKey(lost_[i]), cow::AsBytes(item)));
-        PX_TRY(txn.Put(volume_, cow::DentryKey(dir, fmt::format("#{}", lost_[i])),
-                       cow::AsBytes(dentry)));
+        PX_TRY(AddEntry(txn, volume_, dir, fmt::format("#{}", lost_[i]), dentry));
       }
-      return txn.Put(volume_, InodeKey(dir.value), cow::AsBytes(dir_item));
+      return {};
     }));
   }
   return {};

@@ -41,9 +41,10 @@ class FsckLog {
 uint32_t VolumeNamedBy(std::string_view key, std::string_view value);
 
 // Finds: wrong link counts, numbers of entries, inodes without a name, names without an inode or
-// under a wrong hash; and, where `objects` is given, files of another size than their object. With
-// `repair` they are put right, if all of the volume could be read: an inode without a name gets one
-// in the directory lost+found of its volume, `#INO`; a name without an inode goes.
+// under a wrong hash, directories whose inode is lost; and, where `objects` is given, files of
+// another size than their object. With `repair` they are put right, if all of the volume could be
+// read: an inode without a name gets one in the directory lost+found of its volume, `#INO`; a name
+// without an inode goes, but that of a directory gets a new inode.
 class VolumeCheck {
  public:
   VolumeCheck(cow::Store* store, cow::VolumeId volume, const ObjectStore* objects, bool repair,
@@ -62,6 +63,7 @@ class VolumeCheck {
     uint32_t subdirs = 0;
     bool has_item = false;
     bool is_orphan = false;
+    uint64_t named_in = 0;  // a directory whose entry says that this is one
     cow::InodeItem item;
   };
   struct Misplaced {
@@ -72,6 +74,7 @@ class VolumeCheck {
   void Find(const std::string& text, bool repaired = true);
   void Visit(std::string_view key, std::string_view value);
   void VisitDentry(std::string_view whole, const cow::ParsedKey& key, std::string_view value);
+  Status FindLostDirectories(cow::Reader& reader);
   Status FindTakenNames(cow::Reader& reader);
   Status FindNamesOfNothing(cow::Reader& reader);
   void Judge(uint64_t ino, Seen& seen);
@@ -80,7 +83,6 @@ class VolumeCheck {
   Status Repair();
   Status RepairDentries(cow::Txn& txn);
   Status RepairLost();
-  Result<cow::Ino> LostAndFound(cow::Txn& txn);
 
   cow::Store& store_;
   const cow::VolumeId volume_;

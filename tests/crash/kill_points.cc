@@ -21,6 +21,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -305,12 +306,18 @@ bool KillPoints::Check(size_t done) {
         }
         return lines;
       };
-      std::vector<std::string> wrong;
+      // All names of one file are one.
+      const auto file_of = [](const std::string& line) {
+        const size_t same = line.find(" same=");
+        return same == std::string::npos ? line
+                                         : line.substr(same, line.find(' ', same + 1) - same);
+      };
+      std::set<std::string> wrong;
       const auto a = lines_of(before), b = lines_of(after);
       for (const std::string& line : lines_of(now)) {
         if (std::find(a.begin(), a.end(), line) == a.end() &&
             std::find(b.begin(), b.end(), line) == b.end()) {
-          wrong.push_back(line);
+          wrong.insert(file_of(line));
         }
       }
       right = wrong.size() <= 1;

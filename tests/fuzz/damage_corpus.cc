@@ -33,6 +33,8 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
+#include <string_view>
 #include <vector>
 
 #include "base/log.h"
@@ -481,6 +483,21 @@ bool IsAsItWas(const Content& sound, const Content& is, bool all, const char* wh
   return true;
 }
 
+// What files held is there, under whatever name; but for symlinks, which are all in the tree, and
+// the file (two names) whose object may go on as what another one is sparse over.
+bool HasAllContents(const Content& sound, const Content& is) {
+  std::set<std::string_view> there;
+  for (const auto& [path, bytes] : is) there.insert(bytes);
+  for (const auto& [path, bytes] : sound) {
+    if (bytes.size() < 64 || path.ends_with("/link")) continue;
+    if (path.ends_with("/large") || path.ends_with("/hard")) continue;
+    if (there.contains(bytes)) continue;
+    std::printf("  %s: nothing holds what it held\n", path.c_str());
+    return false;
+  }
+  return true;
+}
+
 // Flips bits of one page of what holds the tree. `unused`: it need not be found, since there is
 // nothing on the page, or it is not of the database.
 std::string FlipPage(const std::string& dir, bool closed, uint64_t bits, Random* random,
@@ -528,7 +545,10 @@ int CheckFlipped(const std::string& dir, const Content& sound, bool closed, bool
   if (closed && clean && !unused) return std::puts("  fsck finds nothing"), 1;
   if (clean)
     return IsAsItWas(sound, UseStore(dir, &random, false), true, "with no finding") ? 0 : 1;
-  const auto repaired = fs::Fsck(dir, {.repair = true}, [](const std::string&) {});
+  bool lost = false;
+  const auto repaired = fs::Fsck(dir, {.repair = true}, [&](const std::string& line) {
+    lost = lost || line.find("an empty one takes its place") != std::string::npos;
+  });
   // A store that was killed before its first hand-over has nothing but its journal.
   if (!repaired && !closed && repaired.error().code() == EUCLEAN) {
     return NothingWorse(sound, before, AfterUse(dir, &random), "a repair that cannot be") ? 0 : 1;
@@ -538,8 +558,10 @@ int CheckFlipped(const std::string& dir, const Content& sound, bool closed, bool
   }
   const auto again = fs::Fsck(dir, {}, [](const std::string&) {});
   if (!again) return std::printf("  fsck: %s\n", again.error().ToString().c_str()), 1;
-  const bool whole = closed && (one_bit || again->findings == 0);
+  if (lost && closed && again->findings != 0) return std::puts("  fsck finds more"), 1;
+  const bool whole = closed && !lost && (one_bit || again->findings == 0);
   const Content left = UseStore(dir, &random, true);
+  if (lost && closed && !HasAllContents(sound, left)) return 1;
   if (closed && !IsAsItWas(sound, left, whole, "after a repair")) return 1;
   if (!NothingWorse(sound, before, left, "fsck --repair")) return 1;
   return NothingWorse(sound, left, AfterUse(dir, &random), "use after a repair") ? 0 : 1;

@@ -327,7 +327,8 @@ TEST_F(ScrubTest, ACopyOfTheClosedStoreHasEverything) {
   ASSERT_EQ(Scrub(), 0);
   const std::string inside = stdfs::path(dir()).lexically_relative(TheMount().root());
   ASSERT_EQ(Try(::chdir("/")), 0);
-  ASSERT_TRUE(TheMount().Unmount());
+  const Status unmounted = TheMount().Unmount();
+  ASSERT_TRUE(unmounted) << unmounted.error().ToString();
   for (const char* how : {"-r", "-a"}) {
     const std::string copy = TheMount().scratch() + "/copy", at = TheMount().scratch() + "/at";
     stdfs::remove_all(copy);

@@ -60,20 +60,14 @@ Function* Next(const char* name) {
 #define NEXT(name) static const auto next = Next<decltype(::name)>(#name)
 
 // The daemon's own threads have names (px-background...); those that serve requests have the
-// program's.
+// program's, but while they work ahead.
 bool InBackground() {
-  thread_local int known = -1;
-  if (known < 0) {
-    char name[16] = "";
-    ::prctl(PR_GET_NAME, name);
-    bool named = false;
-    for (const char* own : {"px-background", "px-settle", "px-journal", "px-sealer"}) {
-      named = named || std::strcmp(name, own) == 0;
-    }
-    // A thread is named in its first lines, before it touches the store.
-    known = named ? 1 : 0;
+  char name[16] = "";
+  ::prctl(PR_GET_NAME, name);
+  for (const char* own : {"px-ahead", "px-background", "px-settle", "px-journal", "px-sealer"}) {
+    if (std::strcmp(name, own) == 0) return true;
   }
-  return known == 1;
+  return false;
 }
 
 bool StartsWith(const char* text, const char* start) {
