@@ -16,10 +16,10 @@ FILES_PER_DIR = 1000
 ROWS = ["memory", "mount_time", "latency"]
 
 
-def daemon_pid(store):
-    """The daemon that holds the store's lock."""
-    words = (store / "lock").read_text().split("pid ")[1]
-    return int(words.split(",")[0])
+def daemon_pid(mountpoint):
+    """Of the daemon, not of its keeper, which holds the store's lock."""
+    px_fs = images.program("px-fs")
+    return json.loads(images.command(px_fs, "status", "--json", mountpoint).stdout)["pid"]
 
 
 def resident_mib(pid):
@@ -61,7 +61,7 @@ def memory_and_latency(work, disk, options, rows):
     mountpoint.mkdir()
     results = []
     with images.px_mount(store, mountpoint, "allow_other") as px_fs:
-        pid = daemon_pid(store)
+        pid = daemon_pid(mountpoint)
         for name in ("volume", "other"):
             images.command(px_fs, "create", mountpoint / name)
         idle = latency(mountpoint / "other", options.seconds)

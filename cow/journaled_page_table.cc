@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/log.h"
+#include "base/time_slice.h"
 #include "cow/journal_record.h"
 
 namespace px::cow {
@@ -350,6 +351,7 @@ Status JournaledPageTable::HandOverLayer(const Layer& layer, uint64_t seq) {
 
 void JournaledPageTable::Loop() PX_NO_TSA {
   ::pthread_setname_np(::pthread_self(), "px-journal");
+  SetTimeSlice(kLongSlice);
   bool complained = false;
   mutex_.lock();
   for (;;) {

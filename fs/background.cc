@@ -24,7 +24,10 @@ constexpr int kWriteBackTicks = 20;  // sizes of files open for writing go into 
 constexpr int kSyncTicks = 10;       // a power cut takes what is younger, at most
 // Twice what making or removing an object takes.
 constexpr auto kPause = std::chrono::microseconds(60);
-constexpr size_t kReclaimNodes = 4;  // a transaction of the background holds everybody else off
+// Where the store's filesystem is busy, a request that comes meanwhile would wait too long.
+constexpr auto kLongForOne = std::chrono::microseconds(150);
+constexpr auto kNoAhead = std::chrono::milliseconds(50);
+constexpr size_t kReclaimNodes = 1;  // a transaction of the background holds everybody else off
 constexpr size_t kFreedBatch = 64;
 
 }  // namespace
@@ -297,6 +300,8 @@ void Filesystem::Pace() {
 
 void Filesystem::Idle() {
   if (options_.read_only || objects_->PoolSize() >= options_.pool_objects) return;
+  const auto begin = std::chrono::steady_clock::now();
+  if (begin < no_ahead_before_.load()) return;
   // Whoever watches the daemon sees that no request is served now.
   char name[16] = "";
   ::prctl(PR_GET_NAME, name);
@@ -304,6 +309,8 @@ void Filesystem::Idle() {
   // Where it cannot be made now, who needs it is told.
   (void)objects_->FillOne(options_.pool_objects);
   ::prctl(PR_SET_NAME, name);
+  const auto end = std::chrono::steady_clock::now();
+  if (end - begin > kLongForOne) no_ahead_before_ = end + kNoAhead;
 }
 
 void Filesystem::BackgroundLoop() {

@@ -679,6 +679,8 @@ class Filesystem {
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
   uint64_t paced_at_ = 0;  // of that thread: requests
+  std::atomic<std::chrono::steady_clock::time_point> no_ahead_before_{
+      std::chrono::steady_clock::time_point{}};
 
   // Of CloseDoomed, which returns when what was doomed before is closed, by whomever.
   Mutex closing_mutex_;

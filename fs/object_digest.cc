@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/time_slice.h"
+
 namespace px::fs {
 namespace {
 
@@ -109,6 +111,7 @@ BackgroundPriority::BackgroundPriority()
 BackgroundPriority::~BackgroundPriority() {
   const sched_param none{};
   (void)::sched_setscheduler(0, SCHED_OTHER, &none);
+  SetTimeSlice(kLongSlice);
   if (io_priority_ >= 0) (void)::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, io_priority_);
 }
 

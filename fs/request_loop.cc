@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/time_slice.h"
+
 namespace px::fs {
 namespace {
 
@@ -60,6 +62,7 @@ void RequestLoop::Stop() {
 }
 
 void RequestLoop::Work(unsigned slot) {
+  SetTimeSlice(kShortSlice);
   while (BecomeReader()) Read(slot);
 }
 

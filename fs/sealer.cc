@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "base/log.h"
+#include "base/time_slice.h"
 #include "fs/filesystem.h"
 
 namespace px::fs {
@@ -127,6 +128,7 @@ void Sealer::SealSome(const std::vector<Due>& due) {
 
 void Sealer::Loop() {
   ::pthread_setname_np(::pthread_self(), "px-sealer");
+  SetTimeSlice(kLongSlice);
   for (;;) {
     std::vector<Due> due;
     if (!WaitForDue(&due)) return;

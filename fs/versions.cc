@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/time_slice.h"
 #include "fs/filesystem.h"
 
 namespace px::fs {
@@ -135,6 +136,7 @@ void Filesystem::SettleLater(NodeKey node, cow::ObjectId object) {
 
 void Filesystem::SettleLoop() {
   ::pthread_setname_np(::pthread_self(), "px-settle");
+  SetTimeSlice(kLongSlice);
   for (;;) {
     Replaced replaced;
     {
