@@ -118,6 +118,7 @@ class ErrnoMatrix {
   bool RunOperation(const Operation& operation);
   bool RunFault(const Operation& operation, const Planned& planned);
   std::vector<Planned> Plan(const Operation& operation, const FaultInjector::Counts& before);
+  int TryToPrepare(const Operation& operation, Attempt* attempt);
   bool Prepare(const Operation& operation, Attempt* attempt);
   bool CheckAnswer(const Operation& operation, const Planned& planned, int error);
   bool EndOperations();
@@ -156,10 +157,14 @@ std::string ErrnoMatrix::Describe(const Attempt& attempt) const {
   return text;
 }
 
-bool ErrnoMatrix::Prepare(const Operation& operation, Attempt* attempt) {
+int ErrnoMatrix::TryToPrepare(const Operation& operation, Attempt* attempt) {
   attempt->dir = fmt::format("{}/case{}", mount_.root(), ++attempts_);
-  if (::mkdir(attempt->dir.c_str(), 0755) != 0) return Complain("mkdir: " + NameOf(errno));
-  if (const int error = operation.prepare(*attempt); error != 0) {
+  if (::mkdir(attempt->dir.c_str(), 0755) != 0) return errno;
+  return operation.prepare(*attempt);
+}
+
+bool ErrnoMatrix::Prepare(const Operation& operation, Attempt* attempt) {
+  if (const int error = TryToPrepare(operation, attempt); error != 0) {
     return Complain("preparing: " + NameOf(error));
   }
   if (operation.cold && !Restart("before a cold operation")) return false;
@@ -331,14 +336,23 @@ bool ErrnoMatrix::RunInBackground(int error) {
   const auto end = std::chrono::steady_clock::now() + kCaseLimit;
   std::vector<std::string> expected;
   const auto first = attempts_;
+  bool refused = false;
   while (faults_.hits() < kBackgroundHits && std::chrono::steady_clock::now() < end) {
     Attempt attempt;
-    if (!Prepare(ErrnoOperations().front(), &attempt)) break;
+    const int failed = TryToPrepare(ErrnoOperations().front(), &attempt);
+    // Where the database has no room to grow nothing new is taken on.
+    refused = failed == error && (error == ENOSPC || error == EDQUOT);
+    if (failed != 0 && !refused) Complain("preparing: " + NameOf(failed));
+    if (failed != 0) break;
+    Settle();
     if (::unlink(attempt.In("v/small").c_str()) != 0) Complain("unlink: " + NameOf(errno));
-    if (CloneVolume(attempt.In("v"), attempt.In("w")) != 0) Complain("clone");
+    const int cloned = CloneVolume(attempt.In("v"), attempt.In("w"));
+    refused = cloned == error && (error == ENOSPC || error == EDQUOT);
+    if (cloned != 0 && !refused) Complain("clone: " + NameOf(cloned));
+    if (cloned != 0) break;
     expected.push_back(Describe(attempt));
   }
-  if (faults_.Disarm() < kBackgroundHits) Complain("it did nothing by itself");
+  if (faults_.Disarm() < (refused ? 1 : kBackgroundHits)) Complain("it did nothing by itself");
   if (watchdog_.Disarm()) return Complain("it hung");
   ++done_;
   for (size_t i = 0; i < expected.size(); ++i) {
