@@ -211,7 +211,8 @@ void FuseSession::Defer(std::function<void()> work) {
   const Request request = CurrentRequest();
   control_->Add([this, request, number = RequestLoop::Serving(), work = std::move(work)] {
     const RequestScope scope({request.unique, CurrentRequest().lane, request.resent});
-    loop_->WaitForEarlier(number);
+    // Before the loop is there, and for what no request asked for, none came earlier.
+    if (number > 0) loop_->WaitForEarlier(number);
     work();
   });
 }
@@ -282,6 +283,8 @@ void FuseSession::InvalidateData(NodeKey node) {
 
 uint64_t FuseSession::RequestsRead() const { return serving_ ? loop_->requests() : 0; }
 
-void FuseSession::WaitForEarlier() { loop_->WaitForEarlier(RequestLoop::Serving()); }
+void FuseSession::WaitForEarlier() {
+  if (const uint64_t number = RequestLoop::Serving(); number > 0) loop_->WaitForEarlier(number);
+}
 
 }  // namespace px::fs

@@ -512,8 +512,7 @@ class StuckDaemonTest : public OwnPlaceTest {
     OwnPlaceTest::TearDown();
   }
 
-  // Kills the daemon in that state; the clone that led to it runs on.
-  void MountAndKill(const std::vector<std::string>& options) {
+  void MountWithFaults(const std::vector<std::string>& options) {
     std::vector<std::string> words = {"env"};
     words.insert(words.end(), faults_->environment().begin(), faults_->environment().end());
     words.insert(words.end(), {MountFixture::PxFsProgram(), "mount", "--store", base_ + "/store"});
@@ -524,6 +523,10 @@ class StuckDaemonTest : public OwnPlaceTest {
     daemon_ = NumberOf(Execute({MountFixture::PxFsProgram(), "status", mnt()}).output, "pid");
     ASSERT_GT(daemon_, 1);
     ASSERT_EQ(Execute({MountFixture::PxFsProgram(), "create", mnt() + "/v"}).exit_code, 0);
+  }
+  // Kills the daemon in that state; the clone that led to it runs on.
+  void MountAndKill(const std::vector<std::string>& options) {
+    ASSERT_NO_FATAL_FAILURE(MountWithFaults(options));
     UniqueFd fd = Open(mnt() + "/v/f", O_CREAT | O_RDWR);
     WriteAt(fd.get(), 0, std::string(4096, 'a'));
     void* map = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
@@ -557,6 +560,21 @@ TEST_F(StuckDaemonTest, TheNextOneWritesThePageAndTheCloneHasIt) {
   ASSERT_EQ(Try(::msync(mapped_, 4096, MS_SYNC)), 0);
   EXPECT_EQ(Get(mnt() + "/v/f").substr(0, 3), "bca");
   EXPECT_EQ(Get(mnt() + "/w/f").substr(0, 3), "baa");
+}
+
+// The next one ends the life of a file as a written one before it serves anything, and tells the
+// kernel to ask for its attributes again.
+TEST_F(StuckDaemonTest, WhatTheNextOneSaysBeforeItServesDoesNotEndIt) {
+  MountWithFaults({});
+  UniqueFd fd = Open(mnt() + "/v/f", O_CREAT | O_RDWR);
+  WriteAt(fd.get(), 0, "known to the object alone");
+  // In the release, when the open is gone already.
+  faults_->Arm(Fault::kKillBefore, SiteOf(StoreCall::kWrite, StoreFile::kJournal, false));
+  fd.Reset();
+  ASSERT_TRUE(WaitForEnd(daemon_));
+  EXPECT_EQ(Get(mnt() + "/v/f"), "known to the object alone");
+  const RunResult status = Execute({MountFixture::PxFsProgram(), "status", mnt()});
+  EXPECT_EQ(NumberOf(status.output, "crashes"), 1) << status.output;
 }
 
 using StuckDaemonRootTest = StuckDaemonTest;
