@@ -317,14 +317,24 @@ Result<int> Mount(const MountRequest& request) {
 
 namespace {
 
+constexpr int kPatience = 5000;  // ms
+
 UniqueFd OpenProcess(pid_t pid) {
   return UniqueFd(pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
 }
 
+// The mount is gone here. Where it was copied into another mount namespace it goes on.
 void WaitForEnd(const UniqueFd& process) {
   if (!process) return;
   pollfd wait{process.get(), POLLIN, 0};
-  while (::poll(&wait, 1, -1) < 0 && errno == EINTR) {
+  for (int limit = kPatience;;) {
+    const int ended = ::poll(&wait, 1, limit);
+    if (ended > 0 || (ended < 0 && errno != EINTR)) return;
+    if (ended < 0 || limit < 0) continue;
+    LogWarn(
+        "the daemon still serves this mount: it writes back, or another mount namespace (a "
+        "container?) has a copy (grep fuse.px /proc/*/mountinfo); waiting for its end");
+    limit = -1;
   }
 }
 

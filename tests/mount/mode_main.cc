@@ -11,11 +11,30 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "base/unique_fd.h"
 
 namespace px::testing {
 namespace {
+
+// A mount that is copied into a namespace of our own lives until that ends: the daemon of another
+// test, which has been unmounted in its own, would wait for us.
+void LetGoOfOtherMounts() {
+  std::ifstream table("/proc/self/mountinfo");
+  std::vector<std::string> others;
+  for (std::string line; std::getline(table, line);) {
+    if (line.find(" - fuse.px ") == std::string::npos) continue;
+    std::istringstream fields(line);
+    std::string skip, point;
+    fields >> skip >> skip >> skip >> skip >> point;
+    others.push_back(point);
+  }
+  for (auto it = others.rbegin(); it != others.rend(); ++it) ::umount2(it->c_str(), MNT_DETACH);
+}
 
 // Gives an ordinary user /dev/fuse as distributions do (mode 0666), where this machine does not: by
 // a device node of our own, in a mount namespace of our own.
@@ -30,6 +49,7 @@ Status LendFuseDevice() {
       ::mknod(node, S_IFCHR | 0666, st.st_rdev) != 0) {
     return Fail(EOPNOTSUPP, "an ordinary user may not use /dev/fuse here");
   }
+  LetGoOfOtherMounts();
   ::chmod(node, 0666);
   const int rc = ::mount(node, "/dev/fuse", nullptr, MS_BIND, nullptr);
   ::unlink(node);
