@@ -156,11 +156,11 @@ class Filesystem {
   };
   static Result<std::unique_ptr<Filesystem>> Open(Parts parts, FilesystemOptions options,
                                                   KernelSide* kernel, Clock* clock);
+  // Writes back what is open, stops the background thread, syncs.
+  ~Filesystem();
   // By a thread that serves requests, when it waits for the next one: a little of what would be
   // to be done at a later one. May take as long as the store's filesystem does.
   void Idle();
-  // Writes back what is open, stops the background thread, syncs.
-  ~Filesystem();
   // Another daemon will take this mount over: what is open stays so. Nothing but the destructor may
   // be called after it.
   void HandOver() { handing_over_ = true; }
@@ -258,6 +258,10 @@ class Filesystem {
   static Result<std::string> VolumePath(cow::Reader& reader, cow::VolumeId volume);
   static Result<std::vector<std::string>> FullPathsOf(cow::Reader& reader, NodeKey node);
 
+  // Of the tree (inode.cc), for checks too. ENOENT, EUCLEAN.
+  static Result<cow::InodeItem> LoadInode(cow::Reader& reader, NodeKey node);
+  static Status SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
+
   // The kernel does not offer it: every file is served in cached mode.
   void DisablePassthrough() { passthrough_ = false; }
 
@@ -348,10 +352,8 @@ class Filesystem {
   // Waits a little for the releases of files that were closed already: the kernel sends them when
   // it likes.
   bool DrainOpens(cow::VolumeId volume);
-  static Result<cow::InodeItem> LoadInode(cow::Reader& reader, NodeKey node);
   // ENOTDIR if it is something else.
   static Result<cow::InodeItem> LoadDirectory(cow::Reader& reader, NodeKey node);
-  static Status SaveInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
@@ -679,6 +681,7 @@ class Filesystem {
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
   uint64_t paced_at_ = 0;  // of that thread: requests
+  // Of Idle, by any thread: the store's filesystem was slow.
   std::atomic<std::chrono::steady_clock::time_point> no_ahead_before_{
       std::chrono::steady_clock::time_point{}};
 

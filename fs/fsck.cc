@@ -28,7 +28,7 @@ class StoreCheck {
   Result<FsckReport> Run() {
     PX_TRY(CheckTree());
     PX_TRY(CheckVolumes());
-    PX_TRY(Rescue(parts_.store.get(), request_.repair, &log_).NameVolumes());
+    PX_TRY(NameVolumes(parts_.store.get(), request_.repair, &log_));
     PX_TRY(CheckFiles());
     PX_TRY(CheckObjects());
     report_.findings = log_.findings();
@@ -43,16 +43,18 @@ class StoreCheck {
                                     (waits ? waiting_ : named_).insert(object.value);
                                   },
                                   VolumeNamedBy};
-    PX_ASSIGN(uint64_t findings, parts_.store->Check(request_.repair, note, visit, &all_read_));
-    // What hangs below a node can be lost as well.
-    for (int i = 0; i < cow::kMaxLevel && request_.repair && !all_read_; ++i) {
+    uint64_t findings = 0;
+    // What hangs below a lost node can be lost as well.
+    for (int i = 0;; ++i) {
+      named_.clear();
+      waiting_.clear();
+      PX_ASSIGN(const uint64_t found,
+                parts_.store->Check(request_.repair, note, visit, &all_read_));
+      findings += found;
+      if (all_read_ || !request_.repair || i == cow::kMaxLevel) break;
       PX_ASSIGN(const uint64_t regrown, parts_.store->Regrow(note, visit));
       if (regrown == 0) break;
       regrown_ = true;
-      named_.clear();
-      waiting_.clear();
-      PX_ASSIGN(const uint64_t more, parts_.store->Check(true, note, visit, &all_read_));
-      findings += more;
     }
     log_.Found(findings);
     // A node that cannot be read stays a finding.
@@ -72,7 +74,10 @@ class StoreCheck {
     }));
     std::unordered_set<uint64_t> rescued;
     // What named it was lost.
-    if (regrown_ && all_read_) PX_TRY(NameObjects(lost, &rescued));
+    if (regrown_ && all_read_) {
+      PX_ASSIGN(rescued, NameObjects(parts_.store.get(), *parts_.objects, lost));
+      if (!rescued.empty()) PX_TRY(CountAgain());
+    }
     // What cannot be read may name it.
     const bool remove = request_.repair && all_read_;
     for (const cow::ObjectId object : lost) {
@@ -87,13 +92,7 @@ class StoreCheck {
     return {};
   }
 
-  Status NameObjects(const std::vector<cow::ObjectId>& lost,
-                     std::unordered_set<uint64_t>* rescued) {
-    std::vector<cow::ObjectId> named;
-    PX_TRY(Rescue(parts_.store.get(), /*repair=*/true, &log_)
-               .NameObjects(*parts_.objects, lost, &named));
-    for (const cow::ObjectId object : named) rescued->insert(object.value);
-    if (named.empty()) return {};
+  Status CountAgain() {
     PX_TRY(parts_.store->Check(
         /*repair=*/true, [](const std::string&) {}, {.volume_of = VolumeNamedBy}));
     return {};

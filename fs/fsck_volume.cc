@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 
+#include "fs/filesystem.h"
 #include "fs/rescue.h"
 #include "fs/volume_attributes.h"
 
@@ -14,8 +15,6 @@ namespace px::fs {
 namespace {
 
 constexpr size_t kAtOnce = 256;  // changes of one transaction
-
-std::string InodeKey(uint64_t ino) { return cow::ItemKey(cow::Ino{ino}, cow::ItemType::kInode); }
 
 }  // namespace
 
@@ -131,7 +130,7 @@ Status VolumeCheck::FindTakenNames(cow::Reader& reader) {
     if (!other && taken.insert(one.right_key).second) continue;
     PX_ASSIGN(const cow::ParsedKey key, cow::ParseKey(one.key));
     PX_ASSIGN(const auto dentry, cow::FromBytes<cow::DentryItem>(one.value));
-    // A volume would have no name then, which nothing gives it back.
+    // A volume keeps what name it has.
     const bool goes = dentry.volume == 0;
     Find(fmt::format("directory {}: there is another entry '{}'", key.ino.value,
                      cow::DentryName(key.rest)),
@@ -240,7 +239,8 @@ Status VolumeCheck::Repair() {
     const size_t end = std::min(changed_.size(), done + kAtOnce);
     PX_TRY(store_.Update([&](cow::Txn& txn) -> Status {
       for (size_t i = done; i < end; ++i) {
-        PX_TRY(txn.Put(volume_, InodeKey(changed_[i]), cow::AsBytes(inodes_[changed_[i]].item)));
+        const uint64_t ino = changed_[i];
+        PX_TRY(Filesystem::SaveInode(txn, {volume_, cow::Ino{ino}}, inodes_[ino].item));
       }
       return {};
     }));
@@ -273,7 +273,7 @@ Status VolumeCheck::RepairLost() {
         dentry.type = IFTODT(item.mode);
         item.parent = dir.value;
         if (!is_dir) item.nlink = 1;
-        PX_TRY(txn.Put(volume_, InodeKey(lost_[i]), cow::AsBytes(item)));
+        PX_TRY(Filesystem::SaveInode(txn, {volume_, cow::Ino{lost_[i]}}, item));
         PX_TRY(AddEntry(txn, volume_, dir, fmt::format("#{}", lost_[i]), dentry));
       }
       return {};

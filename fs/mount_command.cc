@@ -323,19 +323,22 @@ UniqueFd OpenProcess(pid_t pid) {
   return UniqueFd(pid > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)) : -1);
 }
 
+// Within `limit` milliseconds; -1: whenever it does.
+bool Ends(const UniqueFd& process, int limit) {
+  pollfd wait{process.get(), POLLIN, 0};
+  int ended = 0;
+  while ((ended = ::poll(&wait, 1, limit)) < 0 && errno == EINTR) {
+  }
+  return ended != 0;
+}
+
 // The mount is gone here. Where it was copied into another mount namespace it goes on.
 void WaitForEnd(const UniqueFd& process) {
-  if (!process) return;
-  pollfd wait{process.get(), POLLIN, 0};
-  for (int limit = kPatience;;) {
-    const int ended = ::poll(&wait, 1, limit);
-    if (ended > 0 || (ended < 0 && errno != EINTR)) return;
-    if (ended < 0 || limit < 0) continue;
-    LogWarn(
-        "the daemon still serves this mount: it writes back, or another mount namespace (a "
-        "container?) has a copy (grep fuse.px /proc/*/mountinfo); waiting for its end");
-    limit = -1;
-  }
+  if (!process || Ends(process, kPatience)) return;
+  LogWarn(
+      "the daemon still serves this mount: it writes back, or another mount namespace (a "
+      "container?) has a copy (grep fuse.px /proc/*/mountinfo); waiting for its end");
+  Ends(process, -1);
 }
 
 pid_t PidOf(const nlohmann::json& status, const char* name) {

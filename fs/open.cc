@@ -180,8 +180,7 @@ void Filesystem::BeginClosing(size_t limit) {
 }
 
 void Filesystem::LimitDoomed() {
-  const size_t doomed = table_.CountDoomed();
-  const size_t capacity = table_.capacity();
+  const auto [doomed, capacity] = table_.DoomedAndCapacity();
   if (doomed <= capacity / 4) return;
   background_wake_.NotifyOne();
   // It does not keep up: who makes more of them closes more than one.

@@ -72,14 +72,9 @@ std::vector<std::shared_ptr<OpenInode>> OpenTable::TakeDoomed(size_t limit) {
   return taken;
 }
 
-size_t OpenTable::CountDoomed() const {
+std::pair<size_t, size_t> OpenTable::DoomedAndCapacity() const {
   const MutexLock lock(mutex_);
-  return doomed_.size();
-}
-
-size_t OpenTable::capacity() const {
-  const MutexLock lock(mutex_);
-  return capacity_;
+  return {doomed_.size(), capacity_};
 }
 
 bool OpenTable::WithParked(NodeKey node, const std::function<void(OpenInode&)>& body) const {

@@ -28,6 +28,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -122,8 +123,8 @@ class OpenTable {
   // Of what was doomed and not taken yet, that first: at most `limit`, for the caller alone to
   // close.
   std::vector<std::shared_ptr<OpenInode>> TakeDoomed(size_t limit = SIZE_MAX) PX_EXCLUDES(mutex_);
-  size_t CountDoomed() const PX_EXCLUDES(mutex_);
-  size_t capacity() const PX_EXCLUDES(mutex_);
+  // How many wait to be taken, and how many may be parked.
+  std::pair<size_t, size_t> DoomedAndCapacity() const PX_EXCLUDES(mutex_);
   // Runs `body` on the parked inode, if it is; nobody opens it meanwhile. `body` may call nothing
   // of the table.
   bool WithParked(NodeKey node, const std::function<void(OpenInode&)>& body) const

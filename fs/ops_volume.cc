@@ -113,11 +113,7 @@ Status Filesystem::AttachVolume(cow::Txn& txn, NodeKey parent, const std::string
   if (!S_ISDIR(parent_item.mode)) return Fail(ENOTDIR);
   PX_ASSIGN(const bool exists, Exists(txn, parent, name));
   if (exists) return Fail(EEXIST);
-  cow::DentryItem dentry;
-  dentry.ino = cow::kRootIno.value;
-  dentry.volume = volume.value;
-  dentry.type = DT_DIR;
-  PX_TRY(PutDentry(txn, parent, &parent_item, name, dentry));
+  PX_TRY(PutDentry(txn, parent, &parent_item, name, VolumeDentry(volume)));
   return SaveInode(txn, parent, parent_item);
 }
 
@@ -360,11 +356,8 @@ Status Filesystem::Snapshot(NodeKey volume_root, const std::string& name, const 
         if (of_source.snapshot()) return Fail(EINVAL, "a snapshot has no snapshots");
         PX_ASSIGN(const bool exists, Exists(txn, index, name));
         if (exists) return Fail(EEXIST);
-        cow::DentryItem dentry;
-        dentry.ino = cow::kRootIno.value;
-        dentry.volume = volume.value;
-        dentry.type = DT_DIR;
-        return txn.Put(index.volume, cow::DentryKey(index.ino, name), cow::AsBytes(dentry));
+        return txn.Put(index.volume, cow::DentryKey(index.ino, name),
+                       cow::AsBytes(VolumeDentry(volume)));
       }));
   gate = Gate();  // the kernel may wait for somebody who waits for a gate
   InvalidateName(dir, name);

@@ -9,7 +9,9 @@
 #include <ctime>
 #include <unordered_set>
 
+#include "fs/filesystem.h"
 #include "fs/node.h"
+#include "fs/volume_attributes.h"
 #include "uapi/px_ioctl.h"
 
 namespace px::fs {
@@ -17,14 +19,7 @@ namespace {
 
 constexpr size_t kAtOnce = 256;  // changes of one transaction
 
-std::string InodeKey(cow::Ino ino) { return cow::ItemKey(ino, cow::ItemType::kInode); }
-
 cow::Time Now() { return {::time(nullptr), 0}; }
-
-Result<cow::InodeItem> LoadItem(cow::Reader& reader, cow::VolumeId volume, cow::Ino ino) {
-  PX_ASSIGN(const std::string bytes, reader.Get(volume, InodeKey(ino)));
-  return cow::FromBytes<cow::InodeItem>(bytes);
-}
 
 Result<bool> Exists(cow::Reader& reader, cow::VolumeId volume, const std::string& key) {
   const auto found = reader.Get(volume, key);
@@ -41,14 +36,6 @@ Result<std::string> FreeName(cow::Reader& reader, cow::Ino dir, const std::strin
     // A name may have 255 bytes.
     free = fmt::format("{}.{}", name.substr(0, 240), i);
   }
-}
-
-cow::DentryItem DentryOf(cow::VolumeId volume) {
-  cow::DentryItem dentry;
-  dentry.ino = cow::kRootIno.value;
-  dentry.volume = volume.value;
-  dentry.type = DT_DIR;
-  return dentry;
 }
 
 bool IsName(const std::string& name) {
@@ -71,15 +58,15 @@ cow::InodeItem LostDirectory(cow::Ino parent) {
 
 Status AddEntry(cow::Txn& txn, cow::VolumeId volume, cow::Ino dir, std::string_view name,
                 const cow::DentryItem& dentry) {
-  PX_ASSIGN(cow::InodeItem item, LoadItem(txn, volume, dir));
+  PX_ASSIGN(cow::InodeItem item, Filesystem::LoadInode(txn, {volume, dir}));
   ++item.entries;
   if (dentry.type == DT_DIR) ++item.nlink;
   PX_TRY(txn.Put(volume, cow::DentryKey(dir, name), cow::AsBytes(dentry)));
-  return txn.Put(volume, InodeKey(dir), cow::AsBytes(item));
+  return Filesystem::SaveInode(txn, {volume, dir}, item);
 }
 
 Result<cow::Ino> LostAndFound(cow::Txn& txn, cow::VolumeId volume) {
-  PX_ASSIGN(const cow::InodeItem root, LoadItem(txn, volume, cow::kRootIno));
+  PX_ASSIGN(const cow::InodeItem root, Filesystem::LoadInode(txn, {volume, cow::kRootIno}));
   for (int i = 0;; ++i) {
     const std::string name = i == 0 ? "lost+found" : fmt::format("lost+found.{}", i);
     const auto found = txn.Get(volume, cow::DentryKey(cow::kRootIno, name));
@@ -96,15 +83,22 @@ Result<cow::Ino> LostAndFound(cow::Txn& txn, cow::VolumeId volume) {
     cow::DentryItem dentry;
     dentry.ino = ino.value;
     dentry.type = DT_DIR;
-    PX_TRY(txn.Put(volume, InodeKey(ino), cow::AsBytes(item)));
+    PX_TRY(Filesystem::SaveInode(txn, {volume, ino}, item));
     PX_TRY(AddEntry(txn, volume, cow::kRootIno, name, dentry));
     return ino;
   }
 }
 
-Result<std::vector<Rescue::Unnamed>> Rescue::FindVolumes() {
+namespace {
+
+struct Unnamed {
+  cow::VolumeId id;
+  VolumeAttributes attributes;
+};
+
+Result<std::vector<Unnamed>> FindVolumes(cow::Store* store) {
   std::vector<Unnamed> unnamed;
-  PX_TRY(store_.View([&](cow::Reader& reader) -> Status {
+  PX_TRY(store->View([&](cow::Reader& reader) -> Status {
     std::unordered_set<uint32_t> named;
     PX_TRY(reader.Scan(cow::kRootVolume, {}, {}, [&](std::string_view key, std::string_view value) {
       named.insert(VolumeNamedBy(key, value));
@@ -123,58 +117,12 @@ Result<std::vector<Rescue::Unnamed>> Rescue::FindVolumes() {
   return unnamed;
 }
 
-Status Rescue::NameVolumes() {
-  const auto unnamed = FindVolumes();
-  if (!unnamed && unnamed.error().code() != ENOMEM) {
-    // A root volume that cannot be read is a finding already, and may name any.
-    return {};
-  }
-  PX_TRY(unnamed);
-  for (const Unnamed& volume : *unnamed) {
-    const std::string text =
-        fmt::format("volume {} ('{}'): no name", volume.id.value, volume.attributes.name);
-    if (!repair_) {
-      log_.Find(text);
-      continue;
-    }
-    std::string where;
-    PX_TRY(store_.Update([&](cow::Txn& txn) -> Status {
-      PX_ASSIGN(where, Name(txn, volume));
-      return {};
-    }));
-    log_.Find(text + ": it is " + where + " now", /*repaired=*/true);
-  }
-  return {};
-}
-
-Result<std::string> Rescue::Name(cow::Txn& txn, const Unnamed& volume) {
-  const VolumeAttributes& attributes = volume.attributes;
-  if (attributes.snapshot()) {
-    const auto of = txn.GetVolume(attributes.parent_volume);
-    if (of) {
-      const cow::Ino index = SnapshotIndexDir(attributes.parent_volume);
-      PX_ASSIGN(const std::string name, FreeName(txn, index, attributes.name));
-      PX_TRY(txn.Put(cow::kRootVolume, cow::DentryKey(index, name),
-                     cow::AsBytes(DentryOf(volume.id))));
-      return fmt::format("snapshot '{}' of volume {}", name, attributes.parent_volume.value);
-    }
-    if (of.error().code() != ENOENT) return Forward(of.error());
-  } else if (attributes.trashed()) {
-    const std::string name =
-        fmt::format("{}.{}", int64_t{::time(nullptr)} * 1'000'000'000, volume.id.value);
-    PX_TRY(txn.Put(cow::kRootVolume, cow::DentryKey(kTrashDir, name),
-                   cow::AsBytes(DentryOf(volume.id))));
-    return std::string("in the trash");
-  }
-  return NameInDirectory(txn, volume);
-}
-
-Result<std::string> Rescue::NameInDirectory(cow::Txn& txn, const Unnamed& volume) {
+Result<std::string> NameInDirectory(cow::Txn& txn, const Unnamed& volume) {
   VolumeAttributes attributes = volume.attributes;
   attributes.flags &= ~(PX_VOLUME_SNAPSHOT | PX_VOLUME_TRASHED);
   attributes.parent_volume = {};
   cow::Ino dir = attributes.parent_dir;
-  const auto parent = LoadItem(txn, cow::kRootVolume, dir);
+  const auto parent = Filesystem::LoadInode(txn, {cow::kRootVolume, dir});
   if (!parent && parent.error().code() != ENOENT) return Forward(parent.error());
   if (dir.value == 0 || dir >= SnapshotIndexDir(cow::VolumeId{0}) ||
       (parent && !S_ISDIR(parent->mode))) {
@@ -184,27 +132,77 @@ Result<std::string> Rescue::NameInDirectory(cow::Txn& txn, const Unnamed& volume
     cow::DentryItem dentry;
     dentry.ino = dir.value;
     dentry.type = DT_DIR;
-    PX_TRY(txn.Put(cow::kRootVolume, InodeKey(dir), cow::AsBytes(LostDirectory(found))));
+    PX_TRY(Filesystem::SaveInode(txn, {cow::kRootVolume, dir}, LostDirectory(found)));
     PX_TRY(AddEntry(txn, cow::kRootVolume, found, fmt::format("#{}", dir.value), dentry));
   }
   PX_ASSIGN(attributes.name, FreeName(txn, dir, attributes.name));
   attributes.parent_dir = dir;
-  PX_TRY(AddEntry(txn, cow::kRootVolume, dir, attributes.name, DentryOf(volume.id)));
+  PX_TRY(AddEntry(txn, cow::kRootVolume, dir, attributes.name, VolumeDentry(volume.id)));
   PX_TRY(txn.SetAttributes(volume.id, attributes.Serialize()));
-  const auto root = LoadItem(txn, volume.id, cow::kRootIno);
+  const auto root = Filesystem::LoadInode(txn, {volume.id, cow::kRootIno});
   if (root && root->parent != dir.value) {
     cow::InodeItem item = *root;
     item.parent = dir.value;
-    PX_TRY(txn.Put(volume.id, InodeKey(cow::kRootIno), cow::AsBytes(item)));
+    PX_TRY(Filesystem::SaveInode(txn, {volume.id, cow::kRootIno}, item));
   }
   return fmt::format("'{}' in directory {}", attributes.name, dir.value);
 }
 
-Status Rescue::NameObjects(const ObjectStore& objects, const std::vector<cow::ObjectId>& ids,
-                           std::vector<cow::ObjectId>* rescued) {
+// Where it is put, in words.
+Result<std::string> Name(cow::Txn& txn, const Unnamed& volume) {
+  const VolumeAttributes& attributes = volume.attributes;
+  if (attributes.snapshot()) {
+    const auto of = txn.GetVolume(attributes.parent_volume);
+    if (of) {
+      const cow::Ino index = SnapshotIndexDir(attributes.parent_volume);
+      PX_ASSIGN(const std::string name, FreeName(txn, index, attributes.name));
+      PX_TRY(txn.Put(cow::kRootVolume, cow::DentryKey(index, name),
+                     cow::AsBytes(VolumeDentry(volume.id))));
+      return fmt::format("snapshot '{}' of volume {}", name, attributes.parent_volume.value);
+    }
+    if (of.error().code() != ENOENT) return Forward(of.error());
+  } else if (attributes.trashed()) {
+    const std::string name =
+        fmt::format("{}.{}", int64_t{::time(nullptr)} * 1'000'000'000, volume.id.value);
+    PX_TRY(txn.Put(cow::kRootVolume, cow::DentryKey(kTrashDir, name),
+                   cow::AsBytes(VolumeDentry(volume.id))));
+    return std::string("in the trash");
+  }
+  return NameInDirectory(txn, volume);
+}
+
+}  // namespace
+
+Status NameVolumes(cow::Store* store, bool repair, FsckLog* log) {
+  const auto unnamed = FindVolumes(store);
+  if (!unnamed && unnamed.error().code() != ENOMEM) {
+    // A root volume that cannot be read is a finding already, and may name any.
+    return {};
+  }
+  PX_TRY(unnamed);
+  for (const Unnamed& volume : *unnamed) {
+    const std::string text =
+        fmt::format("volume {} ('{}'): no name", volume.id.value, volume.attributes.name);
+    if (!repair) {
+      log->Find(text);
+      continue;
+    }
+    std::string where;
+    PX_TRY(store->Update([&](cow::Txn& txn) -> Status {
+      PX_ASSIGN(where, Name(txn, volume));
+      return {};
+    }));
+    log->Find(text + ": it is " + where + " now", /*repaired=*/true);
+  }
+  return {};
+}
+
+Result<std::unordered_set<uint64_t>> NameObjects(cow::Store* store, const ObjectStore& objects,
+                                                 const std::vector<cow::ObjectId>& ids) {
+  std::unordered_set<uint64_t> named;
   for (size_t done = 0; done < ids.size(); done += kAtOnce) {
     const size_t end = std::min(ids.size(), done + kAtOnce);
-    PX_TRY(store_.Update([&](cow::Txn& txn) -> Status {
+    PX_TRY(store->Update([&](cow::Txn& txn) -> Status {
       PX_ASSIGN(const cow::Ino dir, LostAndFound(txn, cow::kRootVolume));
       for (size_t i = done; i < end; ++i) {
         PX_ASSIGN(const UniqueFd file, objects.OpenObject(ids[i], O_RDONLY));
@@ -227,16 +225,16 @@ Status Rescue::NameObjects(const ObjectStore& objects, const std::vector<cow::Ob
         cow::DentryItem dentry;
         dentry.ino = ino.value;
         dentry.type = DT_REG;
-        PX_TRY(txn.Put(cow::kRootVolume, InodeKey(ino), cow::AsBytes(item)));
+        PX_TRY(Filesystem::SaveInode(txn, {cow::kRootVolume, ino}, item));
         PX_ASSIGN(const std::string name,
                   FreeName(txn, dir, fmt::format("object-{:x}", ids[i].value)));
         PX_TRY(AddEntry(txn, cow::kRootVolume, dir, name, dentry));
-        rescued->push_back(ids[i]);
+        named.insert(ids[i].value);
       }
       return {};
     }));
   }
-  return {};
+  return named;
 }
 
 }  // namespace px::fs

@@ -1,15 +1,15 @@
 // Rescue: names for what nothing names, after what named it was lost (px-fs fsck --repair).
 #pragma once
 
-#include <string>
+#include <cstdint>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "base/result.h"
 #include "cow/store.h"
 #include "fs/fsck_volume.h"
 #include "fs/object_store.h"
-#include "fs/volume_attributes.h"
 
 namespace px::fs {
 
@@ -22,34 +22,14 @@ Status AddEntry(cow::Txn& txn, cow::VolumeId volume, cow::Ino dir, std::string_v
 // A directory that is to be put where one was lost: empty, without an entry, for its owner alone.
 cow::InodeItem LostDirectory(cow::Ino parent);
 
-class Rescue {
- public:
-  Rescue(cow::Store* store, bool repair, FsckLog* log)
-      : store_(*store), repair_(repair), log_(*log) {}
-
-  // Finds volumes that no entry names. Each gets the name back that its attributes say, in the
-  // directory where it was; if that directory is lost, in one of its number in lost+found. A
-  // snapshot or one in the trash becomes that again.
-  Status NameVolumes();
-  // Each gets a file of its own in lost+found of the root volume, `object-ID`, for root alone. The
-  // counts of the objects are to be checked after that: they are too high. Empty ones are passed
-  // over; `rescued` gets the others.
-  Status NameObjects(const ObjectStore& objects, const std::vector<cow::ObjectId>& ids,
-                     std::vector<cow::ObjectId>* rescued);
-
- private:
-  struct Unnamed {
-    cow::VolumeId id;
-    VolumeAttributes attributes;
-  };
-  Result<std::vector<Unnamed>> FindVolumes();
-  // Where it is put, in words.
-  Result<std::string> Name(cow::Txn& txn, const Unnamed& volume);
-  static Result<std::string> NameInDirectory(cow::Txn& txn, const Unnamed& volume);
-
-  cow::Store& store_;
-  const bool repair_;
-  FsckLog& log_;
-};
+// Finds volumes that no entry names. With `repair` each gets the name back that its attributes say,
+// in the directory where it was; if that directory is lost, in one of its number in lost+found. A
+// snapshot or one in the trash becomes that again.
+Status NameVolumes(cow::Store* store, bool repair, FsckLog* log);
+// Each object gets a file of its own in lost+found of the root volume, `object-ID`, for root alone.
+// The counts of the objects are to be checked after that: they are too high. Empty ones are passed
+// over; gives the others.
+Result<std::unordered_set<uint64_t>> NameObjects(cow::Store* store, const ObjectStore& objects,
+                                                 const std::vector<cow::ObjectId>& ids);
 
 }  // namespace px::fs

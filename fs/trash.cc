@@ -84,12 +84,9 @@ Status Filesystem::PutIntoTrash(cow::Txn& txn, cow::VolumeId volume) {
   PX_ASSIGN(VolumeAttributes attributes, VolumeAttributes::Parse(row.attributes));
   attributes.flags |= PX_VOLUME_TRASHED;
   PX_TRY(txn.SetAttributes(volume, attributes.Serialize()));
-  cow::DentryItem dentry;
-  dentry.ino = cow::kRootIno.value;
-  dentry.volume = volume.value;
-  dentry.type = DT_DIR;
   const std::string name = fmt::format("{}.{}", Now().Nanoseconds(), volume.value);
-  return txn.Put(cow::kRootVolume, cow::DentryKey(kTrashDir, name), cow::AsBytes(dentry));
+  return txn.Put(cow::kRootVolume, cow::DentryKey(kTrashDir, name),
+                 cow::AsBytes(VolumeDentry(volume)));
 }
 
 Status Filesystem::Undelete(NodeKey parent, const std::string& name, cow::VolumeId volume,

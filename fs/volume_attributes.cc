@@ -1,5 +1,7 @@
 #include "fs/volume_attributes.h"
 
+#include <dirent.h>
+
 #include <cstring>
 
 #include "uapi/px_ioctl.h"
@@ -45,5 +47,13 @@ Result<VolumeAttributes> VolumeAttributes::Parse(std::string_view bytes) {
 bool VolumeAttributes::readonly() const { return (flags & PX_VOLUME_READONLY) != 0; }
 bool VolumeAttributes::snapshot() const { return (flags & PX_VOLUME_SNAPSHOT) != 0; }
 bool VolumeAttributes::trashed() const { return (flags & PX_VOLUME_TRASHED) != 0; }
+
+cow::DentryItem VolumeDentry(cow::VolumeId volume) {
+  cow::DentryItem dentry;
+  dentry.ino = cow::kRootIno.value;
+  dentry.volume = volume.value;
+  dentry.type = DT_DIR;
+  return dentry;
+}
 
 }  // namespace px::fs

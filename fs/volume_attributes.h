@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "cow/ids.h"
+#include "cow/items.h"
 
 namespace px::fs {
 
@@ -26,5 +27,8 @@ struct VolumeAttributes {
   bool snapshot() const;
   bool trashed() const;
 };
+
+// What an entry says that names a volume.
+cow::DentryItem VolumeDentry(cow::VolumeId volume);
 
 }  // namespace px::fs

@@ -11,8 +11,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -24,16 +22,10 @@ namespace {
 // A mount that is copied into a namespace of our own lives until that ends: the daemon of another
 // test, which has been unmounted in its own, would wait for us.
 void LetGoOfOtherMounts() {
-  std::ifstream table("/proc/self/mountinfo");
-  std::vector<std::string> others;
-  for (std::string line; std::getline(table, line);) {
-    if (line.find(" - fuse.px ") == std::string::npos) continue;
-    std::istringstream fields(line);
-    std::string skip, point;
-    fields >> skip >> skip >> skip >> skip >> point;
-    others.push_back(point);
+  const std::vector<MountEntry> mounts = MountTable();
+  for (auto it = mounts.rbegin(); it != mounts.rend(); ++it) {
+    if (it->type == "fuse.px") ::umount2(it->point.c_str(), MNT_DETACH);
   }
-  for (auto it = others.rbegin(); it != others.rend(); ++it) ::umount2(it->c_str(), MNT_DETACH);
 }
 
 // Gives an ordinary user /dev/fuse as distributions do (mode 0666), where this machine does not: by

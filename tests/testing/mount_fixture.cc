@@ -51,11 +51,7 @@ std::string TempBase() {
 // Mount points at or below `path`, deepest last, as the kernel lists them.
 std::vector<std::string> MountsBelow(const std::string& path) {
   std::vector<std::string> found;
-  std::ifstream table("/proc/self/mountinfo");
-  for (std::string line; std::getline(table, line);) {
-    std::istringstream fields(line);
-    std::string skip, point;
-    fields >> skip >> skip >> skip >> skip >> point;
+  for (const auto& [point, type] : MountTable()) {
     if (point == path || point.starts_with(path + "/")) found.push_back(point);
   }
   return found;
@@ -104,6 +100,21 @@ Status Command(const std::vector<std::string>& argv) {
 }
 
 }  // namespace
+
+std::vector<MountEntry> MountTable() {
+  std::vector<MountEntry> mounts;
+  std::ifstream table("/proc/self/mountinfo");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream fields(line);
+    std::string word, point, type;
+    fields >> word >> word >> word >> word >> point;
+    while (fields >> word && word != "-") {
+    }
+    fields >> type;
+    mounts.push_back({point, type});
+  }
+  return mounts;
+}
 
 const MountMode* FindMountMode(std::string_view name) {
   for (const MountMode& mode : kModes) {

@@ -24,6 +24,13 @@
 
 namespace px::testing {
 
+// The mounts of this process's namespace, as the kernel lists them: what is mounted over another
+// comes later.
+struct MountEntry {
+  std::string point, type;
+};
+std::vector<MountEntry> MountTable();
+
 struct MountMode {
   std::string_view name;
   bool px;                   // a px mount, else the oracle

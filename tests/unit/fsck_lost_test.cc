@@ -45,8 +45,7 @@ class LostNodesTest : public FsckTest {
 
   static std::string VolumeName(int i) { return fmt::format("{:x>180}", i); }
 
-  // Every node of a volume's tree, the root first.
-  std::vector<uint64_t> NodesOf(cow::VolumeId volume, int level) {
+  std::vector<uint64_t> LeavesOf(cow::VolumeId volume) {
     std::vector<uint64_t> found;
     WithPages([&](cow::PageTable& pages) {
       std::vector<cow::NodeId> waiting = {(*pages.LoadVolume(volume))->root};
@@ -56,15 +55,18 @@ class LostNodesTest : public FsckTest {
         std::array<std::byte, cow::kNodeSize> bytes;
         ASSERT_TRUE(pages.Load(id, bytes));
         const cow::NodeView node(bytes.data());
-        if (node.level() == level || level < 0) found.push_back(id.value);
-        if (level < 0) return;
+        if (node.is_leaf()) found.push_back(id.value);
         for (size_t i = 0; !node.is_leaf() && i < node.count(); ++i)
           waiting.push_back(node.Child(i));
       }
     });
     return found;
   }
-  uint64_t RootOf(cow::VolumeId volume) { return NodesOf(volume, -1).front(); }
+  uint64_t RootOf(cow::VolumeId volume) {
+    uint64_t root = 0;
+    WithPages([&](cow::PageTable& pages) { root = (*pages.LoadVolume(volume))->root.value; });
+    return root;
+  }
   void Lose(uint64_t node) {
     WithPages([&](cow::PageTable& pages) {
       const std::array<std::byte, cow::kNodeSize> zeros{};
@@ -129,6 +131,22 @@ class LostNodesTest : public FsckTest {
       EXPECT_TRUE(found->second.ends_with(VolumeName(i) + "/result")) << found->second;
     }
   }
+  // Alone; the store is used after the repair.
+  void LoseEachLeaf(cow::VolumeId volume, const std::function<void(Filesystem&)>& use) {
+    const std::string copy = Copy();
+    const std::vector<uint64_t> leaves = LeavesOf(volume);
+    ASSERT_GT(leaves.size(), 4U);
+    for (const uint64_t leaf : leaves) {
+      SCOPED_TRACE(leaf);
+      Back(copy);
+      Lose(leaf);
+      Repair();
+      ExpectAllContents();
+      With(use);
+      EXPECT_EQ(Fsck(), "");
+    }
+    std::filesystem::remove_all(copy);
+  }
   std::string Copy() {
     const std::string copy = dir_ + ".copy";
     std::filesystem::remove_all(copy);
@@ -159,41 +177,17 @@ TEST_F(LostNodesTest, TheRootVolumesRoot) {
 }
 
 TEST_F(LostNodesTest, EachLeafOfTheRootVolume) {
-  const std::string copy = Copy();
-  const std::vector<uint64_t> leaves = NodesOf(cow::kRootVolume, 0);
-  ASSERT_GT(leaves.size(), 4U);
-  for (const uint64_t leaf : leaves) {
-    SCOPED_TRACE(leaf);
-    Back(copy);
-    Lose(leaf);
-    Repair();
-    ExpectAllContents();
-    With([](Filesystem& fs) {
-      const auto volume = fs.CreateVolume(kTop, "new", kRoot);
-      EXPECT_TRUE(volume) << volume.error().ToString();
-    });
-    EXPECT_EQ(Fsck(), "");
-  }
-  std::filesystem::remove_all(copy);
+  LoseEachLeaf(cow::kRootVolume, [](Filesystem& fs) {
+    const auto volume = fs.CreateVolume(kTop, "new", kRoot);
+    EXPECT_TRUE(volume) << volume.error().ToString();
+  });
 }
 
 TEST_F(LostNodesTest, EachLeafOfAVolume) {
-  const std::string copy = Copy();
-  const std::vector<uint64_t> leaves = NodesOf(v_.volume, 0);
-  ASSERT_GT(leaves.size(), 4U);
-  for (const uint64_t leaf : leaves) {
-    SCOPED_TRACE(leaf);
-    Back(copy);
-    Lose(leaf);
-    Repair();
-    ExpectAllContents();
-    With([this](Filesystem& fs) {
-      Write(fs, v_, "new", "new");
-      EXPECT_EQ(Read(fs, v_, "new"), "new");
-    });
-    EXPECT_EQ(Fsck(), "");
-  }
-  std::filesystem::remove_all(copy);
+  LoseEachLeaf(v_.volume, [this](Filesystem& fs) {
+    Write(fs, v_, "new", "new");
+    EXPECT_EQ(Read(fs, v_, "new"), "new");
+  });
 }
 
 // It shares leaves with its snapshot, and has some of its own.
@@ -222,7 +216,7 @@ TEST_F(LostNodesTest, TheRootOfAVolume) {
 }
 
 TEST_F(LostNodesTest, TheRootAndALeafBelowIt) {
-  const std::vector<uint64_t> leaves = NodesOf(cow::kRootVolume, 0);
+  const std::vector<uint64_t> leaves = LeavesOf(cow::kRootVolume);
   Lose(RootOf(cow::kRootVolume));
   Lose(leaves[leaves.size() / 2]);
   Repair();
