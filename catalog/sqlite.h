@@ -67,7 +67,7 @@ class Database {
  public:
   Database() = default;
   // `flags` as of sqlite3_open_v2. `busy_timeout_ms` is how long a statement waits for other
-  // processes. `vfs`: one of the above.
+  // processes. `vfs`: one of the above. What it makes is for its owner only (0600).
   static Result<Database> Open(const std::string& path, int flags, int busy_timeout_ms,
                                const char* vfs);
 

@@ -268,6 +268,7 @@ class Checker {
 Result<uint64_t> StoreImpl::Check(bool repair,
                                   const std::function<void(const std::string&)>& report,
                                   const CheckVisitor& visit, bool* all_read) {
+  const MutexLock reclaim(reclaim_mutex_);
   const FairWriterLock lock(lock_);
   Checker checker(pages_, repair, report, visit);
   Result<uint64_t> findings = checker.Run();
@@ -276,6 +277,7 @@ Result<uint64_t> StoreImpl::Check(bool repair,
     // What is in memory may be what was just put right.
     cache_.Clear();
     volumes_.clear();
+    ForgetReadAhead();
     PX_TRY(LoadCounters());
   }
   return findings;

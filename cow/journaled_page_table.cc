@@ -97,16 +97,18 @@ Status JournaledPageTable::Load(NodeId id, std::span<std::byte> out) {
 
 Result<uint64_t> JournaledPageTable::CountOf(uint64_t id, Counts Layer::* counts, CountCache& cache,
                                              const std::function<Result<uint64_t>()>& below) {
+  uint64_t seq = 0;
   {
     const MutexLock lock(mutex_);
     if (const uint64_t* refs = Newest(counts, id)) return std::max<uint64_t>(*refs, 1);
     const CountCache::Slot& slot = cache.Of(id);
     if (slot.id == id && slot.refs != 0) return slot.refs;
+    seq = seq_;
   }
-  // No Commit runs beside this, so the answer stays true while it is put into the cache.
   PX_ASSIGN(const uint64_t refs, below());
   const MutexLock lock(mutex_);
-  cache.Of(id) = {id, refs};
+  // What was committed meanwhile may have changed it.
+  if (seq == seq_) cache.Of(id) = {id, refs};
   return refs;
 }
 
@@ -179,7 +181,9 @@ Result<std::vector<ReclaimRow>> JournaledPageTable::LoadQueue(ReclaimRow::Kind k
         rows.insert(*row);
         ++taken;
       }
-      unqueued.insert(layer->unqueued.begin(), layer->unqueued.end());
+      for (const uint64_t seq : layer->unqueued) {
+        if (seq <= max_seq) unqueued.insert(seq);
+      }
     }
   }
   // As many more as may have to be left out.

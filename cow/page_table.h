@@ -1,8 +1,9 @@
 // PageTable: where the engine keeps its nodes, counts, volumes and reclaim queue.
 //
 // An interface, so that cow/ knows no database; catalog/ implements it over SQLite. The engine is
-// its only user and serialises Commit itself: at most one Commit runs, and no Load beside it. Loads
-// may come from several threads at once; Sync and Checkpoint may run beside anything.
+// its only user and serialises Commit itself: at most one runs at a time. Everything else may come
+// from several threads at once, and beside a Commit: it then gives what was before, or what is after
+// it.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,18 @@
 // Giving back dropped trees, and the objects that nothing names any more.
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
 #include "base/log.h"
 #include "cow/items.h"
 #include "cow/txn.h"
 
 namespace px::cow {
 namespace {
+
+// Rows of the queue that are read at once.
+constexpr size_t kRowsAhead = 256;
 
 bool IsCorruption(const Error& error) { return error.code() == EBADMSG || error.code() == EUCLEAN; }
 
@@ -13,23 +21,26 @@ class Reclaimer {
  public:
   Reclaimer(StoreImpl* store, WriteTxn* txn) : store_(*store), txn_(*txn) {}
 
-  Status Run(NodeId root, size_t* budget) {
+  // `node`: as read ahead, or null.
+  Status Run(NodeId root, NodePtr node, size_t* budget) {
     std::vector<NodeId> stack{root};
     while (!stack.empty() && *budget > 0) {
       const NodeId id = stack.back();
       stack.pop_back();
       --*budget;
-      PX_TRY(GiveBack(id, &stack));
+      PX_TRY(GiveBack(id, std::exchange(node, nullptr), &stack));
     }
-    for (const NodeId id : stack) txn_.QueueNode(id);
+    for (const NodeId id : stack) queued_.push_back(txn_.QueueNode(id));
     return {};
   }
 
   uint64_t erased() const { return erased_; }
+  // What is left of the trees.
+  const std::vector<ReclaimRow>& queued() const { return queued_; }
 
  private:
-  Status GiveBack(NodeId id, std::vector<NodeId>* stack) {
-    Status given = GiveBackSound(id, stack);
+  Status GiveBack(NodeId id, NodePtr node, std::vector<NodeId>* stack) {
+    Status given = GiveBackSound(id, std::move(node), stack);
     if (given || !IsCorruption(given.error())) return given;
     // The queue must go on. What hangs below is lost until a check finds it; nothing in use is
     // touched.
@@ -38,10 +49,12 @@ class Reclaimer {
   }
 
   // Gives back one reference to the node; its children join the stack if that was the last.
-  Status GiveBackSound(NodeId id, std::vector<NodeId>* stack) {
+  Status GiveBackSound(NodeId id, NodePtr node, std::vector<NodeId>* stack) {
     PX_ASSIGN(const uint64_t refs, txn_.NodeRefs(id));
     if (refs > 1) return txn_.ReleaseNode(id);
-    PX_ASSIGN(const NodePtr node, store_.PeekNode(id));
+    if (node == nullptr) {
+      PX_ASSIGN(node, store_.PeekNode(id));
+    }
     const NodeView view(node->bytes.data());
     if (view.is_leaf()) {
       PX_TRY(txn_.AddRefsOfCells(view, -1));
@@ -56,26 +69,59 @@ class Reclaimer {
   StoreImpl& store_;
   WriteTxn& txn_;
   uint64_t erased_ = 0;
+  std::vector<ReclaimRow> queued_;
 };
 
 }  // namespace
 
+NodePtr StoreImpl::ReadAhead(NodeId id) {
+  // An error is met again by the transaction. A node that nothing but the queue refers to is changed
+  // by nobody, and one that others share only once it is theirs alone.
+  const Result<uint64_t> refs = pages_->NodeRefs(id);
+  if (!refs || *refs > 1) return nullptr;
+  Result<NodePtr> node = PeekNode(id);
+  if (!node) return nullptr;
+  const NodeView view((*node)->bytes.data());
+  if (!view.is_leaf()) return std::move(*node);
+  for (size_t i = 0; i < view.count(); ++i) {
+    ForEachObject(view.Key(i), view.Value(i),
+                  [this](ObjectId object) { (void)pages_->ObjectRefs(object); });
+  }
+  return std::move(*node);
+}
+
+void StoreImpl::ForgetReadAhead() {
+  waiting_nodes_.clear();
+  freed_.clear();
+  freed_from_ = UINT64_MAX;
+}
+
 Result<size_t> StoreImpl::ReclaimStep(size_t max_nodes) {
+  const MutexLock reclaim(reclaim_mutex_);
+  if (waiting_nodes_.empty()) {
+    PX_ASSIGN(waiting_nodes_, pages_->LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX >> 1,
+                                                std::max(max_nodes, kRowsAhead)));
+    std::reverse(waiting_nodes_.begin(), waiting_nodes_.end());
+    if (waiting_nodes_.empty()) return 0;
+  }
+  const NodePtr first = ReadAhead(NodeId{waiting_nodes_.back().id});
   size_t budget = max_nodes;
   uint64_t erased = 0;
-  Status written = Write([&](WriteTxn& txn) -> Status {
-    PX_ASSIGN(const std::vector<ReclaimRow> rows,
-              pages_->LoadQueue(ReclaimRow::Kind::kNode, UINT64_MAX >> 1, max_nodes));
+  size_t taken = 0;
+  std::vector<ReclaimRow> queued;
+  PX_TRY(Write([&](WriteTxn& txn) PX_NO_TSA -> Status {
     Reclaimer reclaimer(this, &txn);
-    for (const ReclaimRow& row : rows) {
-      if (budget == 0) break;
-      PX_TRY(reclaimer.Run(NodeId{row.id}, &budget));
-      txn.Unqueue(row.seq);
+    for (auto row = waiting_nodes_.rbegin(); row != waiting_nodes_.rend() && budget > 0; ++row) {
+      PX_TRY(reclaimer.Run(NodeId{row->id}, taken == 0 ? first : nullptr, &budget));
+      txn.Unqueue(row->seq);
+      ++taken;
     }
     erased = reclaimer.erased();
+    queued = reclaimer.queued();
     return {};
-  });
-  PX_TRY(std::move(written));
+  }));
+  waiting_nodes_.resize(waiting_nodes_.size() - taken);
+  waiting_nodes_.insert(waiting_nodes_.end(), queued.begin(), queued.end());
   counters_.reclaimed_nodes.fetch_add(erased, std::memory_order_relaxed);
   return max_nodes - budget;
 }
@@ -127,51 +173,59 @@ Status StoreImpl::WouldFree(const std::vector<VolumeId>& volumes,
   return {};
 }
 
-Result<std::vector<ObjectId>> StoreImpl::DurablyFreed(size_t limit) {
-  std::vector<ReclaimRow> rows;
-  const auto load = [&](uint64_t below) -> Status {
-    const FairReaderLock lock(lock_);
-    if (below == 0) return {};
-    PX_ASSIGN(rows, pages_->LoadQueue(ReclaimRow::Kind::kObject, below - 1, limit));
+// Rows of objects with a seq below `below`. Those that were read before were taken off since, and
+// to pass over them, where the table below the journal still has them, would cost as much each time:
+// so it goes on where it was.
+Status StoreImpl::ReadFreed(uint64_t below, size_t limit) {
+  const auto read = [&](uint64_t end) PX_NO_TSA -> Status {
+    if (end == 0) return {};
+    PX_ASSIGN(freed_, pages_->LoadQueue(ReclaimRow::Kind::kObject, end - 1, limit));
     return {};
   };
-  PX_TRY(load(durable_seq_.load(std::memory_order_acquire)));
-  if (rows.empty()) {
-    const uint64_t committed = committed_seq_.load(std::memory_order_acquire);
-    PX_TRY(load(committed));
-    if (rows.empty()) return std::vector<ObjectId>{};
-    PX_TRY(Sync());
+  if (freed_from_ < below) PX_TRY(read(freed_from_));
+  if (freed_.empty()) PX_TRY(read(below));
+  freed_from_ = freed_.empty() ? UINT64_MAX : freed_.back().seq;
+  std::reverse(freed_.begin(), freed_.end());
+  return {};
+}
+
+Result<std::vector<ObjectId>> StoreImpl::DurablyFreed(size_t limit, size_t sync_for) {
+  const MutexLock reclaim(reclaim_mutex_);
+  if (freed_.empty()) {
+    const uint64_t durable = durable_seq_.load(std::memory_order_acquire);
+    PX_TRY(ReadFreed(durable, std::max(limit, kRowsAhead)));
+    if (freed_.empty()) {
+      const uint64_t committed = committed_seq_.load(std::memory_order_acquire);
+      if (committed < durable + sync_for) return std::vector<ObjectId>{};
+      PX_TRY(Sync());
+      PX_TRY(ReadFreed(committed, std::max(limit, kRowsAhead)));
+    }
   }
   std::vector<ObjectId> objects;
-  objects.reserve(rows.size());
-  const MutexLock lock(freed_mutex_);
-  for (const ReclaimRow& row : rows) {
-    freed_[row.id] = row.seq;
-    objects.push_back(ObjectId{row.id});
+  for (auto row = freed_.rbegin(); row != freed_.rend() && objects.size() < limit; ++row) {
+    objects.push_back(ObjectId{row->id});
   }
   return objects;
 }
 
 Status StoreImpl::ForgetFreed(const std::vector<ObjectId>& objects) {
   if (objects.empty()) return {};
-  std::vector<uint64_t> seqs;
-  {
-    const MutexLock lock(freed_mutex_);
-    for (const ObjectId object : objects) {
-      const auto found = freed_.find(object.value);
-      if (found == freed_.end()) {
-        return Fail(EINVAL,
-                    "object " + std::to_string(object.value) + " was not reported as freed");
-      }
-      seqs.push_back(found->second);
+  const MutexLock reclaim(reclaim_mutex_);
+  std::unordered_map<uint64_t, uint64_t> seqs;  // by object
+  for (const ReclaimRow& row : freed_) seqs[row.id] = row.seq;
+  std::unordered_set<uint64_t> forgotten;
+  for (const ObjectId object : objects) {
+    const auto found = seqs.find(object.value);
+    if (found == seqs.end()) {
+      return Fail(EINVAL, "object " + std::to_string(object.value) + " was not reported as freed");
     }
+    forgotten.insert(found->second);
   }
   PX_TRY(Write([&](WriteTxn& txn) -> Status {
-    for (const uint64_t seq : seqs) txn.Unqueue(seq);
+    for (const uint64_t seq : forgotten) txn.Unqueue(seq);
     return {};
   }));
-  const MutexLock lock(freed_mutex_);
-  for (const ObjectId object : objects) freed_.erase(object.value);
+  std::erase_if(freed_, [&](const ReclaimRow& row) { return forgotten.contains(row.seq); });
   return {};
 }
 

@@ -337,10 +337,12 @@ class Regrower {
 
 Result<uint64_t> StoreImpl::Regrow(const std::function<void(const std::string&)>& report,
                                    const CheckVisitor& visit) {
+  const MutexLock reclaim(reclaim_mutex_);
   const FairWriterLock lock(lock_);
   Result<uint64_t> done = Regrower(pages_, report, visit).Run();
   cache_.Clear();
   volumes_.clear();
+  ForgetReadAhead();
   PX_TRY(LoadCounters());
   return done;
 }

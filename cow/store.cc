@@ -191,8 +191,8 @@ Status Store::WouldFree(const std::vector<VolumeId>& volumes,
                         const std::function<void(ObjectId)>& visit) {
   return impl_->WouldFree(volumes, visit);
 }
-Result<std::vector<ObjectId>> Store::DurablyFreed(size_t limit) {
-  return impl_->DurablyFreed(limit);
+Result<std::vector<ObjectId>> Store::DurablyFreed(size_t limit, size_t sync_for) {
+  return impl_->DurablyFreed(limit, sync_for);
 }
 Status Store::ForgetFreed(const std::vector<ObjectId>& objects) {
   return impl_->ForgetFreed(objects);

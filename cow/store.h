@@ -154,9 +154,9 @@ class Store {
                    const std::function<void(ObjectId)>& visit);
 
   // Objects that nothing names any more and whose release is durable: at most `limit`. The caller
-  // removes their files and then says so with ForgetFreed. (Syncs if that is needed to make them
-  // durable.)
-  Result<std::vector<ObjectId>> DurablyFreed(size_t limit);
+  // removes their files and then says so with ForgetFreed. Where no release is durable it syncs, if
+  // there may be `sync_for` that are not.
+  Result<std::vector<ObjectId>> DurablyFreed(size_t limit, size_t sync_for = 1);
   Status ForgetFreed(const std::vector<ObjectId>& objects);
 
   // Every lane's mark, by lane; request 0: none.

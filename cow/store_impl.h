@@ -1,6 +1,6 @@
 // StoreImpl: the state behind Store, and everything that reads trees.
 //
-// Locks, in order: the sync mutex, `lock_`, `volumes_mutex_`, a cache shard's. Nodes, volume states
+// Locks, in order: the reclaim mutex, the sync mutex, `lock_`, `volumes_mutex_`, a cache shard's. Nodes, volume states
 // and counters change only under `lock_` held alone; loads into the cache and into `volumes_`
 // happen under it shared. The write side is WriteTxn (txn.h); the store owns one and uses it for
 // every transaction in turn.
@@ -73,11 +73,12 @@ class StoreImpl {
   Status Sync();
   Status SyncReleases();
   Status Diff(VolumeId before, VolumeId after, std::string_view from, const DiffVisitor& visit);
-  Result<size_t> ReclaimStep(size_t max_nodes);
+  Result<size_t> ReclaimStep(size_t max_nodes) PX_EXCLUDES(reclaim_mutex_);
   Status WouldFree(const std::vector<VolumeId>& volumes,
                    const std::function<void(ObjectId)>& visit);
-  Result<std::vector<ObjectId>> DurablyFreed(size_t limit);
-  Status ForgetFreed(const std::vector<ObjectId>& objects);
+  Result<std::vector<ObjectId>> DurablyFreed(size_t limit, size_t sync_for)
+      PX_EXCLUDES(reclaim_mutex_);
+  Status ForgetFreed(const std::vector<ObjectId>& objects) PX_EXCLUDES(reclaim_mutex_);
   Result<std::vector<Mark>> Marks();
   Status ForgetMarks();
   Result<ObjectId> PeekNextObject();
@@ -116,6 +117,13 @@ class StoreImpl {
   Status LoadCounters();
   Status CreateRootVolume();
 
+  // What a transaction that gives back that node will ask for, without holding anybody off: the
+  // node, if it will be needed, and for a leaf the counts of its objects, which the page table then
+  // has at hand.
+  NodePtr ReadAhead(NodeId id);
+  Status ReadFreed(uint64_t below, size_t limit) PX_REQUIRES(reclaim_mutex_);
+  void ForgetReadAhead() PX_REQUIRES(reclaim_mutex_);
+
   PageTable* const pages_;
   FairSharedMutex lock_;
 
@@ -132,9 +140,12 @@ class StoreImpl {
   // others still refer to, and the last durable one.
   std::atomic<uint64_t> last_release_{1};  // what an earlier daemon released counts
   std::atomic<uint64_t> durable_commits_{0};
-  Mutex freed_mutex_;
-  std::unordered_map<uint64_t, uint64_t> freed_
-      PX_GUARDED_BY(freed_mutex_);  // object -> seq of its row
+  // Rows of the reclaim queue, read ahead: only ReclaimStep and ForgetFreed take rows off it, so
+  // they stay true. The next one last.
+  Mutex reclaim_mutex_;
+  std::vector<ReclaimRow> waiting_nodes_ PX_GUARDED_BY(reclaim_mutex_);
+  std::vector<ReclaimRow> freed_ PX_GUARDED_BY(reclaim_mutex_);
+  uint64_t freed_from_ PX_GUARDED_BY(reclaim_mutex_) = UINT64_MAX;  // read down to that seq
 
   Mutex sync_mutex_;
   CondVar sync_done_;

@@ -208,8 +208,9 @@ Status WriteTxn::ReleaseNode(NodeId id) {
   return AddNodeRefs(id, -1);
 }
 
-void WriteTxn::QueueNode(NodeId id) {
+ReclaimRow WriteTxn::QueueNode(NodeId id) {
   batch_.queued.push_back({store_.ids_.next_seq++, ReclaimRow::Kind::kNode, id.value});
+  return batch_.queued.back();
 }
 
 // --- What changed ---

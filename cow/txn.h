@@ -57,7 +57,7 @@ class WriteTxn final : public Txn {
   Status AddObjectRefs(ObjectId id, int64_t delta);
   // Every reference that the node's cells hold: its children's, or its items' objects'.
   Status AddRefsOfCells(NodeView node, int64_t delta);
-  void QueueNode(NodeId id);
+  ReclaimRow QueueNode(NodeId id);
   // One reference to a shared node goes, and no other takes its place (as in shadowing).
   Status ReleaseNode(NodeId id);
   void Unqueue(uint64_t seq) { batch_.unqueued.push_back(seq); }

@@ -29,6 +29,7 @@ constexpr auto kLongForOne = std::chrono::microseconds(150);
 constexpr auto kNoAhead = std::chrono::milliseconds(50);
 constexpr size_t kReclaimNodes = 1;  // a transaction of the background holds everybody else off
 constexpr size_t kFreedBatch = 64;
+constexpr size_t kFreedSync = 1024;  // so many are worth a flush, while there are nodes to free
 
 }  // namespace
 
@@ -370,7 +371,7 @@ Status Filesystem::BackgroundStep() {
 Status Filesystem::ReclaimStep(bool* done, bool pace) {
   const MutexLock lock(reclaim_mutex_);
   PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
-  PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch));
+  PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch, rows == 0 ? 1 : kFreedSync));
   for (const cow::ObjectId object : freed) {
     PX_TRY(objects_->Remove(object));
     if (pace) Pace();

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstring>
+#include <filesystem>
 
 #include "tests/fuzz/random.h"
 #include "tests/mount/volume_fixture.h"
@@ -181,7 +182,12 @@ TEST_F(BadIoctlRootTest, AnotherUserGetsNothingOfAPrivateVolume) {
 }
 
 TEST_F(BadIoctlRootTest, TheStoreIsClosedToOthers) {
-  EXPECT_EQ(Stat(TheMount().store()).st_mode & 077, 0U);
+  const std::string store = TheMount().store();
+  EXPECT_EQ(Stat(store).st_mode & 077, 0U);
+  ASSERT_TRUE(std::filesystem::exists(store + "/meta.db-wal"));
+  for (const auto& entry : std::filesystem::directory_iterator(store)) {
+    EXPECT_EQ(Stat(entry.path()).st_mode & 077, 0U) << entry.path();
+  }
 }
 
 }  // namespace

@@ -229,6 +229,27 @@ TEST_F(CowStoreTest, ADroppedVolumeIsGoneAtOnceAndItsNodesByAndBy) {
   EXPECT_EQ(Check(), "");
 }
 
+TEST_F(CowStoreTest, AStepOfReclaimThatFailsIsTakenAgain) {
+  const size_t before = pages_.rows().pages.size();
+  for (int round = 0; round < 3; ++round) {
+    VolumeId volume;
+    Update([&](Txn& txn) -> Status {
+      PX_ASSIGN(volume, txn.CreateVolume("v"));
+      return {};
+    });
+    Fill(volume, 2000);
+    Update([&](Txn& txn) { return txn.DropVolume(volume); });
+    EXPECT_EQ(*store_->ReclaimStep(1), 1U);
+    pages_.FailCommits(1, ENOSPC);
+    EXPECT_EQ(store_->ReclaimStep(1).error().code(), ENOSPC);
+    EXPECT_EQ(Check(), "");
+    // The next volume is dropped while the rows of this one were read ahead.
+  }
+  ReclaimAll();
+  EXPECT_EQ(pages_.rows().pages.size(), before);
+  EXPECT_EQ(Check(), "");
+}
+
 TEST_F(CowStoreTest, TheRootVolumeCannotBeDropped) {
   Update([](Txn& txn) -> Status {
     EXPECT_EQ(txn.DropVolume(kRootVolume).error().code(), EINVAL);
@@ -330,6 +351,51 @@ TEST_F(CowStoreTest, AnObjectThatNoItemNamesIsFreed) {
   ASSERT_TRUE(store_->ForgetFreed({object}));
   EXPECT_TRUE(store_->DurablyFreed(10)->empty());
   EXPECT_EQ(store_->ForgetFreed({object}).error().code(), EINVAL);
+}
+
+TEST_F(CowStoreTest, EachFreedObjectIsHandedOutOnceBesideOthersThatAreFreed) {
+  std::set<uint64_t> waiting;
+  const auto free_some = [&] {
+    Update([&](Txn& txn) -> Status {
+      for (int i = 0; i < 300; ++i) {
+        PX_ASSIGN(const ObjectId object, txn.NewObject());
+        waiting.insert(object.value);
+      }
+      return {};
+    });
+  };
+  const auto take = [&](size_t limit) {
+    const auto freed = store_->DurablyFreed(limit);
+    ASSERT_TRUE(freed);
+    EXPECT_LE(freed->size(), limit);
+    ASSERT_TRUE(store_->ForgetFreed(*freed));
+    for (const ObjectId object : *freed) EXPECT_EQ(waiting.erase(object.value), 1U);
+  };
+  for (int round = 0; round < 5; ++round) {
+    free_some();
+    take(100);
+    take(1);
+    take(250);
+  }
+  for (size_t left = waiting.size() + 1; left > waiting.size();) {
+    left = waiting.size();
+    take(1000);
+  }
+  EXPECT_TRUE(waiting.empty());
+  EXPECT_EQ(Check(), "");
+}
+
+TEST_F(CowStoreTest, FreedObjectsAreMadeDurableWhereThereAreEnoughOfThem) {
+  ObjectId object;
+  Update([&](Txn& txn) -> Status {
+    PX_ASSIGN(object, txn.NewObject());
+    return {};
+  });
+  const int before = pages_.syncs();
+  EXPECT_TRUE(store_->DurablyFreed(10, 100)->empty());
+  EXPECT_EQ(pages_.syncs(), before);
+  ASSERT_TRUE(store_->Sync());
+  EXPECT_EQ(*store_->DurablyFreed(10, 100), std::vector<ObjectId>{object});
 }
 
 TEST_F(CowStoreTest, AnObjectMovedBetweenItemsIsNotFreed) {
