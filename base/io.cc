@@ -1,8 +1,11 @@
 #include "base/io.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
+
+#include "base/unique_fd.h"
 
 namespace px {
 
@@ -24,6 +27,12 @@ Status WriteAllAt(int fd, std::span<const std::byte> bytes, uint64_t offset, con
     bytes = bytes.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
   }
+  return {};
+}
+
+Status SyncPath(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync " + path);
   return {};
 }
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "catalog/checked_vfs.h"
 #include "catalog/page_table.h"
@@ -332,9 +333,7 @@ Status SqlitePageTable::OpenWal() {
   const std::string path = dir_ + "/meta.db-wal";
   wal_.Reset(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!wal_) return FailErrno("meta.db-wal");
-  const UniqueFd dir(::open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!dir || ::fsync(dir.get()) != 0) return FailErrno(dir_);
-  return {};
+  return SyncPath(dir_);
 }
 
 }  // namespace px::catalog

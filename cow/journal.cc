@@ -134,8 +134,7 @@ Result<std::unique_ptr<Journal>> Journal::Open(
   }
   Bytes bytes;
   PX_ASSIGN(const std::vector<Run> runs, ReadRuns(journal->files_, &bytes));
-  const UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
+  PX_TRY(SyncPath(dir));
   Run chain = Chain(runs, taken_over);
   const size_t found = chain.size();
   const Run& newest = !chain.empty() || runs.empty() ? chain : runs.back();

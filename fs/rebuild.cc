@@ -7,7 +7,7 @@
 
 #include <filesystem>
 
-#include "base/unique_fd.h"
+#include "base/io.h"
 #include "catalog/page_table.h"
 #include "catalog/salvage.h"
 #include "cow/journaled_page_table.h"
@@ -26,12 +26,6 @@ constexpr const char* kJournals[] = {"/meta.log.0", "/meta.log.1"};
 // The new tree, and the same once it is whole.
 constexpr const char* kUnfinished = "/rebuilding";
 constexpr const char* kFinished = "/rebuilt";
-
-Status Flush(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file || ::fsync(file.get()) != 0) return FailErrno("sync " + path);
-  return {};
-}
 
 bool Exists(const std::string& path) {
   struct stat info{};
@@ -112,10 +106,10 @@ Status Rebuild(const std::string& store, const std::string& boot,
   if (!salvaged.has_journal_counter) PX_TRY(SetJournalCounter(dir, boot));
   PX_TRY(Count(dir, boot, line));
   PX_TRY(catalog::SetLastUse(dir, salvaged));
-  for (const char* file : {kDatabase, kJournals[0], kJournals[1]}) PX_TRY(Flush(dir + file));
-  PX_TRY(Flush(dir));
+  for (const char* file : {kDatabase, kJournals[0], kJournals[1]}) PX_TRY(SyncPath(dir + file));
+  PX_TRY(SyncPath(dir));
   PX_TRY(Rename(dir, store + kFinished));
-  PX_TRY(Flush(store));
+  PX_TRY(SyncPath(store));
   line(fmt::format("meta.db: made anew from {} nodes; the damaged one is kept as meta.db.damaged",
                    salvaged.nodes));
   return FinishRebuild(store);
@@ -133,11 +127,11 @@ Status FinishRebuild(const std::string& store) {
       PX_TRY(Rename(dir + file, store + file));
     }
   }
-  PX_TRY(Flush(store));
+  PX_TRY(SyncPath(store));
   std::error_code error;
   stdfs::remove_all(dir, error);
   if (error) return Fail(error.value(), "remove " + dir);
-  return Flush(store);
+  return SyncPath(store);
 }
 
 }  // namespace px::fs

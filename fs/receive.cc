@@ -357,8 +357,7 @@ class Receiver {
     tree_ = Tree();
     PX_ASSIGN([[maybe_unused]] const uint32_t volume,
               ControlClone(Partial(path_), path_, PX_VOLUME_READONLY));
-    const UniqueFd whole(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!whole || ::fsync(whole.get()) != 0) return FailErrno(path_);
+    PX_TRY(SyncPath(path_));
     return ControlDrop(Partial(path_), /*trash=*/false);
   }
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "catalog/page_table.h"
 #include "catalog/seal_table.h"
@@ -147,9 +148,7 @@ Status StoreDir::WriteFormat(std::string uuid) const {
     return FailErrno("write " + temp);
   }
   if (::rename(temp.c_str(), (path_ + "/format").c_str()) != 0) return FailErrno("rename " + temp);
-  const UniqueFd dir(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!dir || ::fsync(dir.get()) != 0) return FailErrno("sync " + path_);
-  return {};
+  return SyncPath(path_);
 }
 
 Status StoreDir::Announce(const std::string& mountpoint, pid_t holder) const {
@@ -167,8 +166,7 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
     return FailErrno("create " + path_ + "/objects");
   }
   PX_ASSIGN(parts.objects, ObjectStore::Open(path_ + "/objects"));
-  const UniqueFd dir(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!dir || ::fsync(dir.get()) != 0) return FailErrno("sync " + path_);
+  PX_TRY(SyncPath(path_));
   PX_TRY(FinishRebuild(path_));
   if (::access((path_ + "/meta.db").c_str(), F_OK) != 0) {
     // An empty tree in its place would have everything forgotten.

@@ -17,7 +17,7 @@ namespace {
 constexpr auto kWindow = std::chrono::milliseconds(4);
 // A caller that waits for one request after the other sends more than that, also where each takes
 // long to wake up; a job that saves a checkpoint now and then does not.
-constexpr double kBusyPerMillisecond = 2;
+constexpr double kBusyPerMillisecond = 1;
 constexpr auto kHold = std::chrono::milliseconds(20);
 // PM_QOS_CPU_LATENCY_DEFAULT_VALUE: whatever the processor likes.
 constexpr int32_t kAnyLatency = 2'000'000'000;
