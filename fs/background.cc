@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -30,6 +31,11 @@ constexpr auto kNoAhead = std::chrono::milliseconds(50);
 constexpr size_t kReclaimNodes = 1;  // a transaction of the background holds everybody else off
 constexpr size_t kFreedBatch = 64;
 constexpr size_t kFreedSync = 1024;  // so many are worth a flush, while there are nodes to free
+// Space is short where less than that part of the store's filesystem is left, and less than that.
+constexpr uint64_t kReserveParts = 16;
+constexpr uint64_t kReserve = uint64_t{1} << 30;
+constexpr uint64_t kPlenty = uint64_t{8} << 30;  // more than anybody writes between two ticks
+constexpr auto kGiveBack = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -198,7 +204,7 @@ Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
     const auto size = static_cast<uint64_t>(backing.st_size);
     if (mtime_ns == entry.base_mtime_ns && size == item->size) return {};
     item->size = size;
-    item->blocks = static_cast<uint64_t>(backing.st_blocks);
+    item->blocks = BlocksOf(backing);
     if (item->content == cow::ContentKind::kSparse) {
       item->blocks = (size + 511) / 512;
       PX_TRY(EraseRuns(txn, entry.node, 0, ~uint64_t{0}));
@@ -285,7 +291,29 @@ Status Filesystem::RemoveOrphans() {
   return {};
 }
 
-void Filesystem::WakeBackground() { reclaim_wanted_ = true; }
+void Filesystem::WakeBackground() {
+  reclaim_wanted_ = true;
+  if (plenty_) return;
+  reclaim_now_ = true;
+  background_wake_.NotifyOne();
+}
+
+Result<Filesystem::Space> Filesystem::SpaceLeft() const {
+  PX_ASSIGN(const struct statvfs info, objects_->StatFs());
+  const uint64_t size = uint64_t{info.f_blocks} * info.f_frsize;
+  return Space{uint64_t{info.f_bavail} * info.f_frsize, std::min(size / kReserveParts, kReserve)};
+}
+
+void Filesystem::GiveBackIfShort() {
+  if (plenty_ || options_.read_only) return;
+  const auto until = std::chrono::steady_clock::now() + kGiveBack;
+  for (bool done = false; !done && std::chrono::steady_clock::now() < until;) {
+    const auto space = SpaceLeft();
+    if (!space || space->left >= space->reserve) return;
+    // What cannot be given back now the background thread will, and complains if it cannot.
+    if (!ReclaimStep(&done, Reclaim::kSpace)) return;
+  }
+}
 
 void Filesystem::WakePool() {
   if (objects_->PoolSize() > options_.pool_objects / 2) return;
@@ -334,23 +362,30 @@ void Filesystem::BackgroundLoop() {
       }
     }
     CloseDoomed();
-    if (!tick) continue;
-    ForgetUnmapped();
-    if (++ticks % kWriteBackTicks == 0) {
-      if (const Status written = WriteBackAll(); !written) {
-        LogWarn("write-back: {}", written.error().ToString());
-      }
-    }
-    if (ticks % kSyncTicks == 0) {
-      if (const Status synced = store_->Sync(); !synced) {
-        LogWarn("sync: {}", synced.error().ToString());
-      }
-    }
-    if (const Status thinned = ThinTrash(); !thinned) {
-      LogWarn("trash: {}", thinned.error().ToString());
-    }
-    if (const Status done = BackgroundStep(); !done)
+    if (tick) Tick(++ticks);
+    if (!tick && !reclaim_now_.exchange(false)) continue;
+    if (const Status done = BackgroundStep(); !done) {
       LogWarn("reclaim: {}", done.error().ToString());
+    }
+  }
+}
+
+void Filesystem::Tick(int number) {
+  const auto space = SpaceLeft();
+  plenty_ = space && space->left > kPlenty;
+  ForgetUnmapped();
+  if (number % kWriteBackTicks == 0) {
+    if (const Status written = WriteBackAll(); !written) {
+      LogWarn("write-back: {}", written.error().ToString());
+    }
+  }
+  if (number % kSyncTicks == 0) {
+    if (const Status synced = store_->Sync(); !synced) {
+      LogWarn("sync: {}", synced.error().ToString());
+    }
+  }
+  if (const Status thinned = ThinTrash(); !thinned) {
+    LogWarn("trash: {}", thinned.error().ToString());
   }
 }
 
@@ -362,19 +397,20 @@ Status Filesystem::BackgroundStep() {
       const MutexLock lock(background_mutex_);
       if (stopping_) return {};
     }
-    PX_TRY(ReclaimStep(&done, /*pace=*/true));
+    PX_TRY(ReclaimStep(&done, Reclaim::kPaced));
     PX_TRY(checkpoint_());
   }
   return {};
 }
 
-Status Filesystem::ReclaimStep(bool* done, bool pace) {
+Status Filesystem::ReclaimStep(bool* done, Reclaim how) {
   const MutexLock lock(reclaim_mutex_);
   PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
-  PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch, rows == 0 ? 1 : kFreedSync));
+  const size_t sync_for = rows == 0 || how == Reclaim::kSpace ? 1 : kFreedSync;
+  PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch, sync_for));
   for (const cow::ObjectId object : freed) {
     PX_TRY(objects_->Remove(object));
-    if (pace) Pace();
+    if (how == Reclaim::kPaced && plenty_) Pace();
   }
   seals_->Removed(freed);
   if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));

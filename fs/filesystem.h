@@ -171,6 +171,8 @@ class Filesystem {
   Result<Entry> Lookup(NodeKey parent, std::string_view name);
   void Forget(NodeKey node);
   Result<struct stat> GetAttr(NodeKey node);
+  // None: it is not known.
+  Result<std::optional<timespec>> BirthTime(NodeKey node);
   // `to_set` is of FUSE_SET_ATTR_* (fuse_lowlevel.h).
   Result<struct stat> SetAttr(NodeKey node, const struct stat& attr, int to_set,
                               const Caller& caller);
@@ -358,6 +360,10 @@ class Filesystem {
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
   // As the tree has them.
+  // Of 512 bytes: what a file of that size may take, and what one takes of them. (XFS gives more to
+  // one that grows, and takes it back some time after it was closed.)
+  static uint64_t BlocksUpTo(uint64_t size);
+  static uint64_t BlocksOf(const struct stat& attr);
   static struct stat Attr(NodeKey node, const cow::InodeItem& item);
   // As they are: of a file that is open for writing its object knows size and times. For the
   // kernel, unless `tells` is false.
@@ -370,6 +376,8 @@ class Filesystem {
   Status DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed);
   static Status EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   void AddGhost(NodeKey node, cow::InodeItem item);
+  // For a daemon that takes over.
+  void NoteGhost(NodeKey node, Ghost* ghost) PX_REQUIRES(ghosts_mutex_);
 
   // ops_attr.cc: all but the size.
   Result<struct stat> SetAttrOfTree(NodeKey node, const struct stat& attr, int to_set);
@@ -594,8 +602,12 @@ class Filesystem {
   Status ThinTrash();
   Result<px_ioc_gc> Measure(const std::vector<Trashed>& trash);
   // Takes one step of reclaim; *done if nothing was left.
-  // `pace`: in the background.
-  Status ReclaimStep(bool* done, bool pace = false);
+  enum class Reclaim {
+    kPaced,  // in the background: beside requests it leaves them the processor
+    kAll,    // somebody waits for the end
+    kSpace,  // somebody waits for space: no flush is put off until it is for more
+  };
+  Status ReclaimStep(bool* done, Reclaim how);
 
   // ops_report.cc
   static Result<std::string> NameIn(cow::Reader& reader, NodeKey dir, NodeKey child);
@@ -621,6 +633,7 @@ class Filesystem {
 
   // background.cc
   void BackgroundLoop();
+  void Tick(int number);
   Status BackgroundStep();
   Status WriteBackAll();
   Status Recover(const std::vector<OpenSlots::Entry>& left_over, bool closed_in_order);
@@ -630,7 +643,18 @@ class Filesystem {
   static Status EraseOrphan(cow::Txn& txn, NodeKey node);
   // In all volumes: those that a crash left, but those in the table.
   Status RemoveOrphans();
+  // There is something to reclaim.
   void WakeBackground();
+  // What the store's filesystem has left, in bytes, and below what that is short.
+  struct Space {
+    uint64_t left = 0;
+    uint64_t reserve = 0;
+  };
+  Result<Space> SpaceLeft() const;
+  // After something was removed or truncated: where space is short, has it given back before the
+  // caller hears that it was, since he may count on it; for a second at most. With no lock or gate
+  // held.
+  void GiveBackIfShort();
   // Of the background thread, between two pieces of work: leaves the processor to those who send
   // requests and to who serves them, while there are any.
   void Pace();
@@ -678,6 +702,9 @@ class Filesystem {
   CondVar background_wake_;
   bool stopping_ PX_GUARDED_BY(background_mutex_) = false;
   std::atomic<bool> reclaim_wanted_ = true;
+  std::atomic<bool> reclaim_now_ = false;  // and not at the next tick
+  // So much space is left that it does not become short before the next tick.
+  std::atomic<bool> plenty_ = false;
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
   uint64_t paced_at_ = 0;  // of that thread: requests

@@ -1,6 +1,7 @@
 #include "fs/fuse_bridge.h"
 
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
@@ -142,6 +143,40 @@ void GetAttr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
   Serve(req, [&]() -> Status {
     PX_ASSIGN(const struct stat attr, Fs(req).GetAttr(NodeKey::FromFuse(ino)));
     fuse_reply_attr(req, &attr, kForever);
+    return {};
+  });
+}
+
+// The kernel asks so the first time that somebody wants to know when a file was made, and keeps the
+// answer.
+void Statx(fuse_req_t req, fuse_ino_t ino, int, int, fuse_file_info*) {
+  Serve(req, [&]() -> Status {
+    const NodeKey node = NodeKey::FromFuse(ino);
+    PX_ASSIGN(const struct stat attr, Fs(req).GetAttr(node));
+    PX_ASSIGN(const auto birth, Fs(req).BirthTime(node));
+    const auto time = [](const timespec& from) {
+      struct statx_timestamp to{};
+      to.tv_sec = from.tv_sec;
+      to.tv_nsec = static_cast<uint32_t>(from.tv_nsec);
+      return to;
+    };
+    struct statx out{};
+    out.stx_mask = STATX_BASIC_STATS | (birth ? STATX_BTIME : 0U);
+    out.stx_blksize = static_cast<uint32_t>(attr.st_blksize);
+    out.stx_nlink = static_cast<uint32_t>(attr.st_nlink);
+    out.stx_uid = attr.st_uid;
+    out.stx_gid = attr.st_gid;
+    out.stx_mode = static_cast<uint16_t>(attr.st_mode);
+    out.stx_ino = attr.st_ino;
+    out.stx_size = static_cast<uint64_t>(attr.st_size);
+    out.stx_blocks = static_cast<uint64_t>(attr.st_blocks);
+    out.stx_atime = time(attr.st_atim);
+    out.stx_mtime = time(attr.st_mtim);
+    out.stx_ctime = time(attr.st_ctim);
+    if (birth) out.stx_btime = time(*birth);
+    out.stx_rdev_major = major(attr.st_rdev);
+    out.stx_rdev_minor = minor(attr.st_rdev);
+    fuse_reply_statx(req, 0, &out, kForever);
     return {};
   });
 }
@@ -477,6 +512,7 @@ fuse_lowlevel_ops BridgeOperations() {
   ops.forget = Forget;
   ops.forget_multi = ForgetMulti;
   ops.getattr = GetAttr;
+  ops.statx = Statx;
   ops.setattr = SetAttr;
   ops.readlink = ReadLink;
   ops.mknod = MakeNode;

@@ -122,6 +122,16 @@ struct stat Filesystem::Attr(NodeKey node, const cow::InodeItem& item) {
   return attr;
 }
 
+uint64_t Filesystem::BlocksUpTo(uint64_t size) {
+  constexpr uint64_t kBlock = 4096;
+  return (size + kBlock - 1) / kBlock * (kBlock / 512);
+}
+
+uint64_t Filesystem::BlocksOf(const struct stat& attr) {
+  return std::min(static_cast<uint64_t>(attr.st_blocks),
+                  BlocksUpTo(static_cast<uint64_t>(attr.st_size)));
+}
+
 Result<struct stat> Filesystem::LiveAttr(NodeKey node, const cow::InodeItem& item,
                                          bool tells) const {
   struct stat attr = Attr(node, item);
@@ -139,7 +149,11 @@ Status Filesystem::MergeLive(const OpenInode& open, const cow::InodeItem& item, 
   attr->st_size = backing.st_size;
   if (tells) open.told_size = backing.st_size;
   // What a sparse file shows is about all there, in one object or the other.
-  attr->st_blocks = open.sparse == nullptr ? backing.st_blocks : (backing.st_size + 511) / 512;
+  attr->st_blocks = (backing.st_size + 511) / 512;
+  if (open.sparse == nullptr) {
+    attr->st_blocks =
+        open.beyond_end ? backing.st_blocks : static_cast<blkcnt_t>(BlocksOf(backing));
+  }
   if (ToNanoseconds(backing.st_mtim) == open.base_mtime_ns) return {};
   attr->st_mtim = backing.st_mtim;
   if (Later(backing.st_ctim, ToTimespec(item.ctime))) attr->st_ctim = backing.st_ctim;
@@ -186,16 +200,19 @@ void Filesystem::AddGhost(NodeKey node, cow::InodeItem item) {
   CloseDoomed();  // its object must not be kept by a parked descriptor
   item.nlink = 0;
   item.ctime = Now();
-  std::optional<uint32_t> cell;
-  if (live_ != nullptr) {
-    const auto place = live_->Put(LiveTable::Kind::kGhost, LiveGhost::Of(node.ToFuse(), item));
-    if (place) cell = place->index;
-  }
   const MutexLock lock(ghosts_mutex_);
-  auto [ghost, fresh] = ghosts_.try_emplace(node.ToFuse());
-  if (!fresh) ClearCell(ghost->second.cell);
-  ghost->second = {item, cell};
+  Ghost& ghost = ghosts_[node.ToFuse()];
+  ghost.item = item;
+  NoteGhost(node, &ghost);
   ghost_count_ = ghosts_.size();
+}
+
+void Filesystem::NoteGhost(NodeKey node, Ghost* ghost) {
+  if (live_ == nullptr) return;
+  const auto place = live_->Put(LiveTable::Kind::kGhost, LiveGhost::Of(node.ToFuse(), ghost->item));
+  ClearCell(ghost->cell);
+  ghost->cell.reset();
+  if (place) ghost->cell = place->index;
 }
 
 void Filesystem::Forget(NodeKey node) {

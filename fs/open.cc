@@ -66,6 +66,10 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
     return {};
   });
   PX_TRY(NotMissing(node, std::move(done)));
+  if ((flags & O_TRUNC) != 0) {
+    gate = Gate();
+    GiveBackIfShort();
+  }
   return opened;
 }
 
@@ -376,6 +380,7 @@ Status Filesystem::MakeOwn(OpenInode& open) {
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(item, LoadInode(txn, open.node));
     if (!S_ISREG(item.mode)) return Fail(EINVAL);
+    open.beyond_end = item.blocks > BlocksUpTo(item.size);
     if (item.content == cow::ContentKind::kNone) {
       PX_ASSIGN(object, txn.NewObject());
       PX_ASSIGN(fresh, objects_->Take(object));
@@ -744,13 +749,16 @@ Status Filesystem::WithOwn(NodeKey node, const std::function<Status(OpenInode& o
 Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
   if (size == 0) {
     // Nothing of the old content is wanted: no copy of it either.
-    PX_ASSIGN(const Gate gate, EnterToWrite(node.volume));
-    return WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
+    PX_ASSIGN(Gate gate, EnterToWrite(node.volume));
+    PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
       Unpark(open);
       PX_TRY(Truncate(open, false));
       EndWithoutWriter(open);
       return {};
-    });
+    }));
+    gate = Gate();
+    GiveBackIfShort();
+    return {};
   }
   return WithOwn(node, [this, size](OpenInode& open) PX_NO_TSA -> Status {
     bool must_save = false;

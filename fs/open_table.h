@@ -99,6 +99,8 @@ struct OpenInode {
   // While it is live: the size that the kernel was told last; -1: nobody knows. Where the file has
   // another, the kernel knows, since nobody but itself could have made it so.
   mutable std::atomic<int64_t> told_size = -1;
+  // It was given blocks behind its end on purpose (FALLOC_FL_KEEP_SIZE).
+  std::atomic<bool> beyond_end = false;
   // A process that was being killed closed it: its content may end anywhere.
   std::atomic<bool> unclean = false;
   std::atomic<bool> passthrough = false;  // backing_id is not 0, for those without the mutex

@@ -130,6 +130,9 @@ Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length)
   if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
+  if ((mode & FALLOC_FL_KEEP_SIZE) != 0 && (mode & FALLOC_FL_PUNCH_HOLE) == 0) {
+    open->beyond_end = true;
+  }
   bool must_save = false;
   {
     const ReaderLock io(open->io);

@@ -32,7 +32,7 @@ Status Filesystem::EraseDirectory(cow::Txn& txn, NodeKey node, const cow::InodeI
 
 Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
   if (DoneBefore()) return {};
-  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
+  PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
   if (parent.IsSnapshotsDir()) return Fail(EROFS);
   NodeKey node;
   cow::InodeItem item;
@@ -50,6 +50,8 @@ Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
   if (removed) {
     AddGhost(node, item);
     WakeBackground();
+    gate = Gate();
+    GiveBackIfShort();
   }
   return {};
 }

@@ -51,7 +51,7 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return Fail(EINVAL);
   if (DoneBefore()) return {};
   PX_TRY(CheckNewName(new_parent, new_name));
-  PX_ASSIGN(const Gate gate, EnterToWrite(parent.volume));
+  PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
 
   std::optional<std::pair<NodeKey, cow::InodeItem>> ghost;
   std::optional<std::pair<NodeKey, cow::ObjectId>> settle;
@@ -136,6 +136,8 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
   if (ghost) {
     AddGhost(ghost->first, ghost->second);
     WakeBackground();
+    gate = Gate();
+    GiveBackIfShort();
   }
   return {};
 }

@@ -244,7 +244,7 @@ Status Filesystem::PutLiveCopies(cow::Txn& txn, cow::VolumeId clone,
       PX_TRY(PutRuns(txn, node, copy.runs));
     }
     item->size = static_cast<uint64_t>(copy.attr.st_size);
-    item->blocks = static_cast<uint64_t>(copy.attr.st_blocks);
+    item->blocks = BlocksOf(copy.attr);
     const timespec& mtime = copy.attr.st_mtim;
     if (ToNanoseconds(mtime) != copy.base_mtime_ns) {
       item->mtime = {mtime.tv_sec, static_cast<uint32_t>(mtime.tv_nsec)};

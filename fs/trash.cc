@@ -206,7 +206,7 @@ Status Filesystem::ThinTrash() {
     const Status dropped = DropTrashed(one);
     if (!dropped && dropped.error().code() != ENOENT) return dropped;
     // What it held must be free before one can say whether the next has to go.
-    for (bool done = false; !done;) PX_TRY(ReclaimStep(&done));
+    for (bool done = false; !done;) PX_TRY(ReclaimStep(&done, Reclaim::kAll));
   }
   return {};
 }
@@ -260,7 +260,7 @@ Status Filesystem::CollectGarbage(px_ioc_gc* request, const Caller& caller) {
     const Status dropped = DropTrashed(one);
     if (!dropped && dropped.error().code() != ENOENT) return dropped;
   }
-  for (bool done = false; !done;) PX_TRY(ReclaimStep(&done));
+  for (bool done = false; !done;) PX_TRY(ReclaimStep(&done, Reclaim::kAll));
   return {};
 }
 

@@ -87,6 +87,14 @@ Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem
   const bool unclosed = IsUnclosed(old);  // it may be `item`
   item->flags &= ~cow::kInodeComplete;
   if (old.content != cow::ContentKind::kWhole || old.size < at_least || old.object == 0) return {};
+  // The new content is likely to be as large. Where there is no room for both, to keep the old one
+  // would fail a save that succeeds elsewhere.
+  const auto space = SpaceLeft();
+  if (space && space->left < old.size + space->reserve) {
+    LogWarn("inode {:x}: there is no room to keep its content until the next one is complete",
+            node.ToFuse());
+    return {};
+  }
   cow::VersionItem version;
   version.object = old.object;
   version.size = old.size;

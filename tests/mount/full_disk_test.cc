@@ -90,6 +90,36 @@ TEST_P(FullDiskTest, WhatWasAcknowledgedStaysAndUnlinkGivesSpaceBack) {
   EXPECT_EQ(WriteFile(In("v/again"), Content(1, 1 << 20), true), 0);
 }
 
+// As `rm old && save new` does, with nothing in between.
+TEST_P(FullDiskTest, WhatWasRemovedIsFreeAtOnce) {
+  const size_t size = size_t{100} << 20;
+  const std::string content = Content(1, size);
+  ASSERT_EQ(WriteFile(In("v/old"), content, true), 0);
+  Fill("ballast");
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(::unlink(In("v/old").c_str()), 0) << strerrorname_np(errno);
+    ASSERT_EQ(WriteFile(In("v/old"), content, true), 0) << round;
+    ASSERT_EQ(WriteFile(In("v/new"), Content(2, 1 << 20), true), ENOSPC) << round;
+    ::unlink(In("v/new").c_str());
+  }
+  EXPECT_EQ(ReadFile(In("v/old")) == content, true);
+  ExpectAllThere();
+}
+
+// A save over the one before works, as elsewhere, though nothing can be kept of that one meanwhile.
+TEST_P(FullDiskTest, WhatIsTruncatedIsFreeAtOnceWhereThereIsNoRoomForBoth) {
+  const size_t size = size_t{100} << 20;
+  ASSERT_EQ(WriteFile(In("v/model"), Content(1, size), true), 0);
+  Fill("ballast");
+  for (size_t round = 2; round < 5; ++round) {
+    ASSERT_EQ(WriteFile(In("v/model"), Content(round, size), true, O_TRUNC), 0) << round;
+    EXPECT_EQ(ReadFile(In("v/model")) == Content(round, size), true);
+  }
+  ASSERT_EQ(::truncate(In("v/model").c_str(), 0), 0);
+  EXPECT_EQ(WriteFile(In("v/other"), Content(9, size), true), 0);
+  ExpectAllThere();
+}
+
 TEST_P(FullDiskTest, RemovingAVolumeGivesSpaceBack) {
   Fill("ballast");
   EXPECT_EQ(WriteFile(In("v/small"), std::string(1 << 20, 'x'), true), ENOSPC);

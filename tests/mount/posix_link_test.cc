@@ -150,6 +150,28 @@ TEST_F(UnlinkTest, OpenFileOpensAgainThroughProc) {
   EXPECT_EQ(Get("/proc/self/fd/" + std::to_string(fd.get())), "secret");
 }
 
+// Held, but not opened.
+TEST_F(UnlinkTest, WhatIsHeldByItsPathOnlyCanBeChanged) {
+  Put("a", "1");
+  const UniqueFd file = Open("a", O_PATH);
+  ASSERT_EQ(Try(::unlink("a")), 0);
+  const std::string name = "/proc/self/fd/" + std::to_string(file.get());
+  EXPECT_EQ(Try(::chmod(name.c_str(), 0640)), 0);
+  EXPECT_EQ(FStat(file.get()).st_mode & 07777, 0640U);
+}
+
+TEST_F(UnlinkTest, ADirectoryThatIsGoneCanBeChangedByWhoHasItOpen) {
+  MkDir("d", 0755);
+  const UniqueFd dir = Open("d", O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(Try(::rmdir("d")), 0);
+  EXPECT_EQ(Try(::fchmod(dir.get(), 0700)), 0);
+  EXPECT_EQ(FStat(dir.get()).st_mode & 07777, 0700U);
+  EXPECT_EQ(FStat(dir.get()).st_nlink, 0U);
+  const timespec times[2] = {{1000, 1}, {2000, 2}};
+  EXPECT_EQ(Try(::futimens(dir.get(), times)), 0);
+  EXPECT_EQ(FStat(dir.get()).st_mtim.tv_sec, 2000);
+}
+
 TEST_F(UnlinkTest, NewFileOfTheSameNameIsAnother) {
   const UniqueFd fd = Open("a", O_RDWR | O_CREAT);
   WriteAt(fd.get(), 0, "first");

@@ -146,6 +146,28 @@ TEST_F(TimeTest, NanosecondsAreKept) {
   EXPECT_EQ(MTimeNs("f"), 1'600'000'000'987'654'321);
 }
 
+TEST_F(TimeTest, OfBirthIsWhenItWasMadeAndStays) {
+  const auto birth_of = [](const char* path) -> int64_t {
+    struct statx info{};
+    EXPECT_EQ(Try(::statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME,
+                          &info)),
+              0);
+    EXPECT_NE(info.stx_mask & STATX_BTIME, 0U) << path;
+    EXPECT_EQ(info.stx_ino, LStat(path).st_ino);
+    EXPECT_EQ(info.stx_size, static_cast<uint64_t>(LStat(path).st_size));
+    return info.stx_btime.tv_sec * int64_t{1'000'000'000} + info.stx_btime.tv_nsec;
+  };
+  Put("f", "1");
+  MkDir("d");
+  const int64_t file = birth_of("f");
+  EXPECT_LE(file, MTimeNs("f"));
+  EXPECT_LE(file, birth_of("d"));
+  EXPECT_EQ(SetTimes("f", {1, 0}, {1, 0}), 0);
+  Put("f", "other");
+  EXPECT_EQ(Try(::rename("f", "g")), 0);
+  EXPECT_EQ(birth_of("g"), file);
+}
+
 TEST_F(TimeTest, BeforeTheEpochIsKept) {
   Put("f");
   EXPECT_EQ(SetTimes("f", {-1'000, 1}, {-2'000, 2}), 0);

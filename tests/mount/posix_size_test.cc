@@ -198,6 +198,39 @@ TEST_F(SparseTest, FallocateKeepSizeDoesNotExtend) {
   EXPECT_EQ(Get("f"), "123");
 }
 
+// What the filesystem below gives a file that grows, and takes back later, is not the file's.
+TEST_F(SparseTest, AFileThatGrewTakesNoMoreThanItsSize) {
+  constexpr off_t kStep = 100'000;
+  constexpr int kSteps = 100;
+  {
+    const UniqueFd fd = Open("f", O_WRONLY | O_CREAT | O_APPEND);
+    for (int i = 0; i < kSteps; ++i) WriteAt(fd.get(), i * kStep, Pattern(kStep));
+    EXPECT_EQ(Try(::fsync(fd.get())), 0);
+    EXPECT_GE(FStat(fd.get()).st_blocks * 512, kSteps * kStep);
+  }
+  // A plain filesystem may need a moment.
+  const auto limit = std::chrono::steady_clock::now() + kTestLimit;
+  constexpr off_t kMost = (kSteps * kStep + 4095) / 4096 * 4096;
+  while (LStat("f").st_blocks * 512 > kMost && std::chrono::steady_clock::now() < limit) {
+  }
+  EXPECT_LE(LStat("f").st_blocks * 512, kMost);
+  EXPECT_GE(LStat("f").st_blocks * 512, kSteps * kStep);
+}
+
+TEST_F(SparseTest, BlocksThatWereAskedForBehindTheEndCount) {
+  {
+    const UniqueFd fd = Open("f", O_RDWR | O_CREAT);
+    EXPECT_EQ(Allocate(fd, FALLOC_FL_KEEP_SIZE, 0, kMiB), 0);
+  }
+  EXPECT_GE(LStat("f").st_blocks * 512, kMiB);
+  EXPECT_EQ(LStat("f").st_size, 0);
+  {
+    const UniqueFd fd = Open("f", O_RDWR);
+    WriteAt(fd.get(), 0, "123");
+  }
+  EXPECT_GE(LStat("f").st_blocks * 512, kMiB);
+}
+
 TEST_F(SparseTest, FallocateKeepsContent) {
   Put("f", Pattern(5'000));
   const UniqueFd fd = Open("f", O_RDWR);

@@ -42,8 +42,9 @@ inline std::string ReadFile(const std::string& path) {
 }
 
 // 0 or the errno of the first call that failed.
-inline int WriteFile(const std::string& path, const std::string& content, bool sync) {
-  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0644));
+inline int WriteFile(const std::string& path, const std::string& content, bool sync,
+                     int flags = O_EXCL) {
+  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC | flags, 0644));
   if (!fd) return errno;
   for (size_t done = 0; done < content.size();) {
     const ssize_t put = ::write(fd.get(), content.data() + done, content.size() - done);
