@@ -36,4 +36,10 @@ Status SyncPath(const std::string& path) {
   return {};
 }
 
+Status MakePrivate(const std::string& path) {
+  const UniqueFd made(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!made && errno != EEXIST) return FailErrno(path);
+  return {};
+}
+
 }  // namespace px

@@ -18,4 +18,8 @@ Status WriteAllAt(int fd, std::span<const std::byte> bytes, uint64_t offset, con
 // Makes a file's content durable, or a directory's names. The errno of the call that failed.
 Status SyncPath(const std::string& path);
 
+// An empty file at `path` that is for its owner only (0600), if there is none. One that is there is
+// not opened: to close it would end the POSIX locks that this process holds on it.
+Status MakePrivate(const std::string& path);
+
 }  // namespace px

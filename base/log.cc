@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "base/io.h"
+
 namespace px {
 namespace {
 
@@ -24,6 +26,7 @@ LoggerPtr& Current() {
 spdlog::logger& Logger() { return *Current(); }
 
 Status LogToFile(const std::string& path) {
+  PX_TRY(MakePrivate(path));
   try {
     auto logger = std::make_shared<spdlog::logger>(
         "px", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path, /*truncate=*/false));

@@ -13,7 +13,8 @@ namespace px {
 
 // What the functions below write to.
 spdlog::logger& Logger();
-// Sends every later log line to `path` (appended, flushed from level info up).
+// Sends every later log line to `path` (appended, flushed from level info up), which only its owner
+// may read if it is new.
 Status LogToFile(const std::string& path);
 // One of trace, debug, info, warn, error, off. Unknown names are EINVAL.
 Status SetLogLevel(const std::string& level);

@@ -1,10 +1,8 @@
 #include "catalog/sqlite.h"
 
-#include <fcntl.h>
-
 #include <cerrno>
 
-#include "base/unique_fd.h"
+#include "base/io.h"
 #include "catalog/checked_vfs.h"
 
 namespace px::catalog {
@@ -36,14 +34,6 @@ int ErrnoOf(int code, int system_errno) {
     default:
       return EIO;
   }
-}
-
-// SQLite would make it for everybody to read. Its log gets the same mode. One that is there is not
-// opened: to close it would end the locks that this process holds on it.
-Status MakePrivate(const std::string& path) {
-  const UniqueFd made(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!made && errno != EEXIST) return FailErrno(path);
-  return {};
 }
 
 }  // namespace
@@ -124,6 +114,7 @@ std::span<const std::byte> Statement::Blob(int column) const {
 Result<Database> Database::Open(const std::string& path, int flags, int busy_timeout_ms,
                                 const char* vfs) {
   PX_TRY(RegisterCheckedVfs());
+  // SQLite would make it for everybody to read. Its log gets the same mode.
   if ((flags & SQLITE_OPEN_CREATE) != 0) PX_TRY(MakePrivate(path));
   sqlite3* raw = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &raw, flags, vfs);

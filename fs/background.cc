@@ -301,6 +301,7 @@ void Filesystem::WakeBackground() {
 Result<Filesystem::Space> Filesystem::SpaceLeft() const {
   PX_ASSIGN(const struct statvfs info, objects_->StatFs());
   const uint64_t size = uint64_t{info.f_blocks} * info.f_frsize;
+  if (size == 0) return Space{UINT64_MAX, 0};  // of those that have no limit
   return Space{uint64_t{info.f_bavail} * info.f_frsize, std::min(size / kReserveParts, kReserve)};
 }
 
