@@ -22,7 +22,8 @@ namespace px::fs {
 namespace {
 
 constexpr int kWriteBackTicks = 20;  // sizes of files open for writing go into the tree that often
-constexpr int kSyncTicks = 10;       // a power cut takes what is younger, at most
+// A power cut takes what is younger than that, at most, and than a tick or two without changes.
+constexpr int kSyncTicks = 10;
 // Twice what making or removing an object takes.
 constexpr auto kPause = std::chrono::microseconds(60);
 // Where the store's filesystem is busy, a request that comes meanwhile would wait too long.
@@ -348,6 +349,7 @@ void Filesystem::BackgroundLoop() {
   // Sleeps as long as it says, and not 50 µs more. Where it cannot be had it sleeps longer.
   (void)::prctl(PR_SET_TIMERSLACK, 1000UL);
   int ticks = 0;
+  int complained = 0;  // of which errno
   for (;;) {
     bool tick = false;
     {
@@ -358,9 +360,12 @@ void Filesystem::BackgroundLoop() {
     }
     if (options_.read_only) continue;
     if (const auto next = store_->PeekNextObject(); next) {
-      if (const Status filled = objects_->Fill(*next, options_.pool_objects); !filled) {
+      const Status filled = objects_->Fill(*next, options_.pool_objects);
+      const int code = filled ? 0 : filled.error().code();
+      if (code != 0 && code != complained) {
         LogWarn("filling the pool of objects: {}", filled.error().ToString());
       }
+      complained = code;
     }
     CloseDoomed();
     if (tick) Tick(++ticks);
@@ -380,7 +385,10 @@ void Filesystem::Tick(int number) {
       LogWarn("write-back: {}", written.error().ToString());
     }
   }
-  if (number % kSyncTicks == 0) {
+  // `sync` and `syncfs` do not tell a FUSE filesystem: who uses them waits a moment and is done.
+  const uint64_t commits = store_->Counters().commits;
+  const bool quiet = std::exchange(commits_at_tick_, commits) == commits;
+  if (quiet || number % kSyncTicks == 0) {
     if (const Status synced = store_->Sync(); !synced) {
       LogWarn("sync: {}", synced.error().ToString());
     }

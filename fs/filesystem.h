@@ -210,9 +210,9 @@ class Filesystem {
   Result<size_t> Write(NodeKey node, std::string_view data, off_t offset, bool kill_suidgid);
   Status Fsync(NodeKey node, bool data_only);
   Status FsyncDir(NodeKey node);
-  Status Fallocate(NodeKey node, int mode, off_t offset, off_t length);
+  Status Fallocate(NodeKey node, int mode, off_t offset, off_t length, const Caller& caller);
   Result<size_t> CopyRange(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
-                           size_t length);
+                           size_t length, const Caller& caller);
   Result<off_t> Seek(NodeKey node, off_t offset, int whence);
 
   // Extended attributes (ops_xattr.cc). A size of 0 asks how large it is, as in the system calls.
@@ -360,6 +360,9 @@ class Filesystem {
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
   // As the tree has them.
+  Status LookupHandle(cow::Reader& reader, NodeKey node, bool above, Entry* found);
+  // Of a directory.
+  static NodeKey ParentOf(NodeKey node, const cow::InodeItem& item);
   // Of 512 bytes: what a file of that size may take, and what one takes of them. (XFS gives more to
   // one that grows, and takes it back some time after it was closed.)
   static uint64_t BlocksUpTo(uint64_t size);
@@ -451,6 +454,8 @@ class Filesystem {
   // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
   // after that, it is closed.
   void AwaitRelease(NodeKey node);
+  // At the end of an open with O_SYNC or O_DSYNC; one that fails leaves it closed.
+  Status BeginSyncing(NodeKey node, int flags, const Opened& opened);
   Status WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   static bool IsLive(const OpenInode& open) {
     const ReaderLock io(open.io);
@@ -708,6 +713,7 @@ class Filesystem {
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
   uint64_t paced_at_ = 0;  // of that thread: requests
+  uint64_t commits_at_tick_ = 0;
   // Of Idle, by any thread: the store's filesystem was slow.
   std::atomic<std::chrono::steady_clock::time_point> no_ahead_before_{
       std::chrono::steady_clock::time_point{}};

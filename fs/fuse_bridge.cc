@@ -90,12 +90,14 @@ void Init(void* userdata, fuse_conn_info* conn) {
   auto* session = static_cast<FuseSession*>(userdata);
   for (const uint64_t off : {FUSE_CAP_SPLICE_READ, FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE,
                              FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_FLOCK_LOCKS, FUSE_CAP_POSIX_LOCKS,
-                             FUSE_CAP_EXPORT_SUPPORT, FUSE_CAP_WRITEBACK_CACHE}) {
+                             FUSE_CAP_WRITEBACK_CACHE,
+                             // Its end does not take the pages of what was written out of the cache.
+                             FUSE_CAP_ASYNC_DIO}) {
     fuse_unset_feature_flag(conn, off);
   }
   for (const uint64_t on :
        {FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_DONT_MASK, FUSE_CAP_IOCTL_DIR, FUSE_CAP_READDIRPLUS,
-        FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ASYNC_DIO, FUSE_CAP_ASYNC_READ,
+        FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_EXPORT_SUPPORT, FUSE_CAP_ASYNC_READ,
         FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_POSIX_ACL, FUSE_CAP_HANDLE_KILLPRIV_V2,
         FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_NO_OPENDIR_SUPPORT, FUSE_CAP_EXPLICIT_INVAL_DATA}) {
     fuse_set_feature_flag(conn, on);
@@ -446,7 +448,8 @@ void Fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len
                fuse_file_info*) {
   RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
-    ReplyStatus(req, Fs(req).Fallocate(NodeKey::FromFuse(ino), mode, offset, length));
+    ReplyStatus(req,
+                Fs(req).Fallocate(NodeKey::FromFuse(ino), mode, offset, length, CallerOf(req)));
     return {};
   });
 }
@@ -456,7 +459,8 @@ void CopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
   RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
     PX_ASSIGN(const size_t copied, Fs(req).CopyRange(NodeKey::FromFuse(from), from_offset,
-                                                     NodeKey::FromFuse(to), to_offset, length));
+                                                     NodeKey::FromFuse(to), to_offset, length,
+                                                     CallerOf(req)));
     fuse_reply_write(req, copied);
     return {};
   });

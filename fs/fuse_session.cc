@@ -86,7 +86,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
   self->notifier_ = notifier;
   self->keeper_ = keeper;
   self->kept_ = kept;
-  std::string settings = "default_permissions,fsname=" + options.name + ",subtype=px";
+  std::string settings = "default_permissions,noatime,fsname=" + options.name + ",subtype=px";
   if (options.allow_other) settings += ",allow_other";
   if (::geteuid() == 0) settings += ",dev,suid";
   if (options.filesystem.read_only) settings += ",ro";
@@ -149,6 +149,11 @@ Status FuseSession::Run(std::function<void()> ready, bool* hand_over) {
       options_.threads);
   Status status = Begin();
   if (status) status = Serve(hand_over);
+  if (!status && IsConnectionGone(fd)) {
+    // A request that the kernel gave up as the mount ended, while it was read.
+    LogDebug("the mount has ended: {}", status.error().ToString());
+    status = {};
+  }
   control_->Close();
   if (*hand_over) return status;
   const Status unmounted = Unmount();

@@ -242,6 +242,7 @@ Result<int> Keeper::Run() {
     // gone.
     if (!fuse_) return code;
     if (ending_ || (WIFEXITED(status_) && code == 0)) return End(code);
+    if (IsConnectionGone(fuse_.get())) return End(0);
     if (Pause()) continue;
     if (ending_) return End(0);
     LogError(

@@ -193,7 +193,10 @@ Result<int> ServeDaemon(const MountRequest& request) {
   if (!status && ready_fd >= 0 && !reported) {
     Report(ready_fd, fmt::format("{} {}", status.error().code(), status.error().context()));
   }
-  if (!status && keeper && keeper->take_over()) LogError("{}", status.error().ToString());
+  // Nobody hears of it otherwise.
+  if (!status && keeper && (keeper->take_over() || request.quiet)) {
+    LogError("{}", status.error().ToString());
+  }
   PX_TRY(status);
   return hand_over ? kHandOverExit : 0;
 }

@@ -70,7 +70,17 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
     gate = Gate();
     GiveBackIfShort();
   }
+  PX_TRY(BeginSyncing(node, flags, opened));
   return opened;
+}
+
+// What is written to such a descriptor in passthrough the kernel flushes by itself, and nobody is
+// told: what leads to the object has to be on disk before.
+Status Filesystem::BeginSyncing(NodeKey node, int flags, const Opened& opened) {
+  if (!MayWrite(flags) || (flags & O_DSYNC) == 0) return {};  // O_SYNC is O_DSYNC and more
+  Status synced = store_->Sync();
+  if (!synced) EndOpen(node, flags, opened.handle);
+  return synced;
 }
 
 // The release of a file that was closed may still be on its way. While it is not here, a content in

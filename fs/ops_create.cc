@@ -219,8 +219,11 @@ Result<Filesystem::Created> Filesystem::Create(NodeKey parent, std::string_view 
     if (!exists) {
       PX_ASSIGN(result.opened, OpenNew(result.entry.node, std::move(content), flags));
       WakePool();
-      return result;
     }
+  }
+  if (!exists) {
+    PX_TRY(BeginSyncing(result.entry.node, flags, result.opened));
+    return result;
   }
   if ((flags & O_EXCL) != 0) return Fail(EEXIST);
   PX_ASSIGN(result.entry, Lookup(parent, name));

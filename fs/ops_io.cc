@@ -123,13 +123,15 @@ Status Filesystem::Fsync(NodeKey node, bool data_only) {
 
 Status Filesystem::FsyncDir(NodeKey) { return store_->Sync(); }
 
-Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length) {
+Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length,
+                             const Caller& caller) {
   // With block-exact answers only: others would show through in what a clone shares.
   constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE |
                          FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
   if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
+  if (caller.uid != 0 && IsLive(*open)) PX_TRY(KillPrivileges(node));
   if ((mode & FALLOC_FL_KEEP_SIZE) != 0 && (mode & FALLOC_FL_PUNCH_HOLE) == 0) {
     open->beyond_end = true;
   }
@@ -149,10 +151,11 @@ Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length)
 }
 
 Result<size_t> Filesystem::CopyRange(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
-                                     size_t length) {
+                                     size_t length, const Caller& caller) {
   const auto source = table_.Find(from);
   const auto target = table_.Find(to);
   if (source == nullptr || target == nullptr) return Fail(EBADF);
+  if (caller.uid != 0 && IsLive(*target)) PX_TRY(KillPrivileges(to));
   // Own descriptors, so that no two io locks are held at once.
   UniqueFd in, out;
   bool sparse = false;

@@ -33,6 +33,7 @@ Result<Entry> Filesystem::Lookup(NodeKey parent, std::string_view name) {
       PX_ASSIGN(found.attr, SnapshotsDirAttr(reader, parent.volume));
       return {};
     }
+    if (name == "." || name == "..") return LookupHandle(reader, parent, name == "..", &found);
     const NodeKey dir = parent.IsSnapshotsDir()
                             ? NodeKey{cow::kRootVolume, SnapshotIndexDir(parent.volume)}
                             : parent;
@@ -43,6 +44,29 @@ Result<Entry> Filesystem::Lookup(NodeKey parent, std::string_view name) {
     return {};
   }));
   return found;
+}
+
+// Asked by who has a file by its handle only (open_by_handle_at, NFS): for itself, or for the
+// directory above it.
+Status Filesystem::LookupHandle(cow::Reader& reader, NodeKey node, bool above, Entry* found) {
+  found->node = node;
+  if (above && node.IsSnapshotsDir()) {
+    found->node = {node.volume, cow::kRootIno};
+  } else if (above) {
+    PX_ASSIGN(const cow::InodeItem item, LoadDirectory(reader, node));
+    found->node = ParentOf(node, item);
+  }
+  if (found->node.IsSnapshotsDir()) {
+    PX_ASSIGN(found->attr, SnapshotsDirAttr(reader, node.volume));
+    return {};
+  }
+  PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, found->node));
+  PX_ASSIGN(found->attr, LiveAttr(found->node, item));
+  return {};
+}
+
+NodeKey Filesystem::ParentOf(NodeKey node, const cow::InodeItem& item) {
+  return {node.IsVolumeRoot() ? cow::kRootVolume : node.volume, cow::Ino{item.parent}};
 }
 
 Result<std::string> Filesystem::ReadLink(NodeKey node) {
@@ -73,7 +97,7 @@ Status Filesystem::ReadDir(NodeKey node, off_t offset, bool with_attr,
     });
     if (!loaded && loaded.error().code() == ENOENT) return {};  // a removed directory is empty
     PX_TRY(loaded);
-    parent = {node.IsVolumeRoot() ? cow::kRootVolume : node.volume, cow::Ino{self.parent}};
+    parent = ParentOf(node, self);
   }
   const auto dot = [&](std::string_view name, NodeKey target, off_t next) {
     DirEntry entry{name, {target, {}}, false, next};

@@ -180,7 +180,7 @@ class Work {
   };
 
   bool Step() {
-    switch (random_.Below(22)) {
+    switch (random_.Below(24)) {
       case 0:
         MakeVolume();
         return false;
@@ -220,6 +220,9 @@ class Work {
       case 17:
         Truncate();
         return false;
+      case 18:
+      case 19:
+        return WriteThrough();
       default:
         WriteInPlace();
         return false;
@@ -365,6 +368,45 @@ class Work {
     fs_->Release(node, O_RDWR, 0);
     Overlay(&content, bytes, offset);
     Note(names_[path], content, true);
+  }
+
+  // With O_DSYNC: in passthrough the kernel flushes the backing file, and nobody tells us; else it
+  // asks for an fsync after each write.
+  bool WriteThrough() {
+    const std::string volume = AnyVolume();
+    if (volume.empty()) return false;
+    const std::string name = fmt::format("f{}", random_.Below(5));
+    const std::string path = volume + "/" + name;
+    constexpr int kFlags = O_WRONLY | O_DSYNC;
+    NodeKey node;
+    fs::Opened opened;
+    if (names_.contains(path)) {
+      node = Find(path);
+      opened = Must(fs_->Open(node, kFlags, false), "open");
+    } else {
+      const auto created =
+          Must(fs_->Create(Find(volume), name, S_IFREG | 0644, kFlags | O_CREAT, kRoot), "create");
+      node = created.entry.node;
+      opened = created.opened;
+      names_[path] = std::make_shared<History>();
+      names_[path]->versions.push_back({op_, ""});
+    }
+    std::string content = names_[path]->Now();
+    const size_t offset = random_.Below(content.size() + 1);
+    const std::string bytes = Bytes().substr(0, 1 + random_.Below(9000));
+    Put(node, opened.backing_id, bytes, offset);
+    if (opened.backing_id != 0) {
+      Must(::fdatasync(kernel_->FileOf(opened.backing_id)) == 0 ? Status{} : FailErrno("fdatasync"),
+           "write through");
+    } else {
+      Must(fs_->Fsync(node, true), "fsync");
+    }
+    Overlay(&content, bytes, offset);
+    names_[path]->versions.push_back({op_, std::move(content)});
+    names_[path]->settled.push_back(op_);
+    // Nothing that was done after the open was by name: a store as of it has the write.
+    fs_->Release(node, kFlags, 0);
+    return true;
   }
 
   void Truncate() {

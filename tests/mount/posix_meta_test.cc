@@ -1,4 +1,5 @@
 // Modes, owners, times, special files, statfs, fsync, inotify.
+#include <linux/falloc.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
@@ -6,6 +7,8 @@
 #include <sys/un.h>
 
 #include <cstring>
+
+#include <functional>
 
 #include "tests/mount/posix.h"
 
@@ -128,6 +131,35 @@ TEST_F(ModeRootTest, AccessUsesTheRealUser) {
   Put("f", "", 0600);
   EXPECT_EQ(AsUser(kAlice, kAlice, {}, [] { return Try(::access("f", R_OK)); }), EACCES);
   EXPECT_EQ(AsUser(kAlice, kAlice, {}, [] { return Try(::access("f", F_OK)); }), 0);
+}
+
+TEST_F(ModeRootTest, AllocatingAndCopyingByOthersEndsSetuid) {
+  Put("from", Pattern(100'000));
+  const auto tried = [](const std::function<int(int)>& change) {
+    Put("f", Pattern(200'000));
+    EXPECT_EQ(Try(::chmod("f", 06777)), 0);
+    EXPECT_EQ(AsUser(kAlice, kAlice, {},
+                     [&] {
+                       const UniqueFd fd = Open("f", O_RDWR);
+                       return change(fd.get());
+                     }),
+              0);
+    return ModeOf("f");
+  };
+  constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  for (const int mode : {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE, kPunch}) {
+    EXPECT_EQ(tried([&](int fd) { return Try(::fallocate(fd, mode, 0, 65'536)); }), 0777U) << mode;
+  }
+  EXPECT_EQ(tried([](int fd) {
+              const UniqueFd from = Open("from", O_RDONLY);
+              off_t in = 0, out = 0;
+              return Try(::copy_file_range(from.get(), &in, fd, &out, 100'000, 0));
+            }),
+            0777U);
+  ASSERT_EQ(Try(::chmod("f", 06777)), 0);
+  const UniqueFd fd = Open("f", O_RDWR);
+  ASSERT_EQ(Try(::fallocate(fd.get(), 0, 0, 65'536)), 0);
+  EXPECT_EQ(ModeOf("f"), 06777U);  // root may
 }
 
 class TimeTest : public PosixTest {

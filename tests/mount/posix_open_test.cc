@@ -1,13 +1,17 @@
 // open and its flags; reads and writes through handles.
+#include <linux/aio_abi.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "tests/mount/posix.h"
 
@@ -399,6 +403,95 @@ TEST_F(DirectTest, ShortReadAtTheEnd) {
   Put("a", Pattern(5'000));
   const UniqueFd direct = Open("a", O_RDONLY | O_DIRECT);
   EXPECT_EQ(::pread(direct.get(), buffer_.get(), kSize, 4'096), 904);
+}
+
+// Who reads through the page cache beside an asynchronous direct write sees it once it has ended.
+TEST_F(DirectTest, AsynchronousWritesAreSeenByOthers) {
+  constexpr size_t kBlock = 4096;
+  Put("f", std::string(kBlock, '\0'));
+  aio_context_t context = 0;
+  ASSERT_EQ(Try(::syscall(SYS_io_setup, 1, &context)), 0);
+  {
+    const UniqueFd direct = Open("f", O_RDWR | O_DIRECT);
+    const std::unique_ptr<char, void (*)(void*)> block(
+        static_cast<char*>(std::aligned_alloc(kBlock, kBlock)), &std::free);
+    std::atomic<bool> stop = false;
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 2; ++i) {
+      readers.emplace_back([&] {
+        const UniqueFd fd = Open("f", O_RDONLY);
+        while (!stop) EXPECT_EQ(ReadAt(fd.get(), 0, kBlock).size(), kBlock);
+      });
+    }
+    const UniqueFd fd = Open("f", O_RDONLY);
+    for (int round = 0; round < 300 && !HasFailure(); ++round) {
+      const char byte = static_cast<char>('a' + round % 26);
+      std::memset(block.get(), byte, kBlock);
+      iocb request{};
+      request.aio_fildes = static_cast<uint32_t>(direct.get());
+      request.aio_lio_opcode = IOCB_CMD_PWRITE;
+      request.aio_buf = reinterpret_cast<uintptr_t>(block.get());
+      request.aio_nbytes = kBlock;
+      iocb* requests[] = {&request};
+      io_event event{};
+      EXPECT_EQ(::syscall(SYS_io_submit, context, 1, requests), 1);
+      EXPECT_EQ(::syscall(SYS_io_getevents, context, 1, 1, &event, nullptr), 1);
+      EXPECT_EQ(event.res, static_cast<int64_t>(kBlock));
+      EXPECT_EQ(ReadAt(fd.get(), 0, kBlock), std::string(kBlock, byte)) << round;
+    }
+    stop = true;
+    for (std::thread& reader : readers) reader.join();
+  }
+  ::syscall(SYS_io_destroy, context);
+}
+
+class HandleRootTest : public PosixTest {
+ protected:
+  using Handle = std::vector<uint64_t>;
+  static file_handle* Of(Handle& handle) { return reinterpret_cast<file_handle*>(handle.data()); }
+  static Handle HandleOf(const std::string& path) {
+    Handle handle((sizeof(file_handle) + MAX_HANDLE_SZ) / sizeof(uint64_t) + 1);
+    Of(handle)->handle_bytes = MAX_HANDLE_SZ;
+    int mount_id = 0;
+    EXPECT_EQ(Try(::name_to_handle_at(AT_FDCWD, path.c_str(), Of(handle), &mount_id, 0)), 0);
+    return handle;
+  }
+  static UniqueFd OpenHandle(Handle handle, int flags) {
+    const UniqueFd mount = Open(".", O_RDONLY | O_DIRECTORY);
+    return UniqueFd(::open_by_handle_at(mount.get(), Of(handle), flags | O_CLOEXEC));
+  }
+};
+
+// As an NFS server does it, also after it was started anew.
+TEST_F(HandleRootTest, LeadsToItsFileWhoeverKnowsItNoMore) {
+  MkDir("d");
+  MkDir("d/e");
+  Put("d/e/f", "content");
+  const Handle file = HandleOf("d/e/f");
+  const Handle directory = HandleOf("d/e");
+  Remount();
+  {
+    const UniqueFd fd = OpenHandle(file, O_RDWR);
+    ASSERT_TRUE(fd) << strerrorname_np(errno);
+    EXPECT_EQ(GetFd(fd.get()), "content");
+    WriteAt(fd.get(), 0, "CON");
+  }
+  const UniqueFd dir = OpenHandle(directory, O_RDONLY | O_DIRECTORY);
+  ASSERT_TRUE(dir) << strerrorname_np(errno);
+  const UniqueFd inside(::openat(dir.get(), "f", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(GetFd(inside.get()), "CONtent");
+  const UniqueFd above(::openat(dir.get(), "../../d/e/f", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(GetFd(above.get()), "CONtent");
+}
+
+TEST_F(HandleRootTest, OfAFileThatIsGoneIsStale) {
+  Put("f", "1");
+  const Handle handle = HandleOf("f");
+  ASSERT_EQ(Try(::unlink("f")), 0);
+  Remount();
+  Put("g", "2");
+  EXPECT_FALSE(OpenHandle(handle, O_RDONLY));
+  EXPECT_EQ(errno, ESTALE);
 }
 
 }  // namespace
