@@ -11,7 +11,8 @@
 
 namespace px {
 
-// What write(2) and pwrite(2) leave is written too: all of `bytes`, or the errno of the call that failed; `what` is the error's context.
+// What write(2) and pwrite(2) leave is written too: all of `bytes`, or the errno of the call that
+// failed; `what` is the error's context.
 Status WriteAll(int fd, std::string_view bytes, const char* what = "write");
 Status WriteAllAt(int fd, std::span<const std::byte> bytes, uint64_t offset, const char* what);
 

@@ -2,8 +2,8 @@
 //
 // An interface, so that cow/ knows no database; catalog/ implements it over SQLite. The engine is
 // its only user and serialises Commit itself: at most one runs at a time. Everything else may come
-// from several threads at once, and beside a Commit: it then gives what was before, or what is after
-// it.
+// from several threads at once, and beside a Commit: it then gives what was before, or what is
+// after it.
 #pragma once
 
 #include <cstddef>

@@ -75,8 +75,8 @@ class Reclaimer {
 }  // namespace
 
 NodePtr StoreImpl::ReadAhead(NodeId id) {
-  // An error is met again by the transaction. A node that nothing but the queue refers to is changed
-  // by nobody, and one that others share only once it is theirs alone.
+  // An error is met again by the transaction. A node that nothing but the queue refers to is
+  // changed by nobody, and one that others share only once it is theirs alone.
   const Result<uint64_t> refs = pages_->NodeRefs(id);
   if (!refs || *refs > 1) return nullptr;
   Result<NodePtr> node = PeekNode(id);
@@ -174,8 +174,8 @@ Status StoreImpl::WouldFree(const std::vector<VolumeId>& volumes,
 }
 
 // Rows of objects with a seq below `below`. Those that were read before were taken off since, and
-// to pass over them, where the table below the journal still has them, would cost as much each time:
-// so it goes on where it was.
+// to pass over them, where the table below the journal still has them, would cost as much each
+// time: so it goes on where it was.
 Status StoreImpl::ReadFreed(uint64_t below, size_t limit) {
   const auto read = [&](uint64_t end) PX_NO_TSA -> Status {
     if (end == 0) return {};

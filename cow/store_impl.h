@@ -1,9 +1,9 @@
 // StoreImpl: the state behind Store, and everything that reads trees.
 //
-// Locks, in order: the reclaim mutex, the sync mutex, `lock_`, `volumes_mutex_`, a cache shard's. Nodes, volume states
-// and counters change only under `lock_` held alone; loads into the cache and into `volumes_`
-// happen under it shared. The write side is WriteTxn (txn.h); the store owns one and uses it for
-// every transaction in turn.
+// Locks, in order: the reclaim mutex, the sync mutex, `lock_`, `volumes_mutex_`, a cache shard's.
+// Nodes, volume states and counters change only under `lock_` held alone; loads into the cache and
+// into `volumes_` happen under it shared. The write side is WriteTxn (txn.h); the store owns one
+// and uses it for every transaction in turn.
 #pragma once
 
 #include <atomic>

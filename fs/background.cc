@@ -35,7 +35,7 @@ constexpr size_t kFreedSync = 1024;  // so many are worth a flush, while there a
 // Space is short where less than that part of the store's filesystem is left, and less than that.
 constexpr uint64_t kReserveParts = 16;
 constexpr uint64_t kReserve = uint64_t{1} << 30;
-constexpr uint64_t kPlenty = uint64_t{8} << 30;  // more than anybody writes between two ticks
+constexpr uint64_t kPlenty = uint64_t{4} << 30;  // more than anybody writes between two ticks
 constexpr auto kGiveBack = std::chrono::seconds(1);
 
 }  // namespace
@@ -292,11 +292,17 @@ Status Filesystem::RemoveOrphans() {
   return {};
 }
 
-void Filesystem::WakeBackground() {
+void Filesystem::WakeBackground(uint64_t bytes) {
   reclaim_wanted_ = true;
-  if (plenty_) return;
+  if (!IsSpaceShort(bytes)) return;
   reclaim_now_ = true;
   background_wake_.NotifyOne();
+}
+
+bool Filesystem::IsSpaceShort(uint64_t bytes) const {
+  if (plenty_ || options_.read_only) return false;
+  const auto space = SpaceLeft();
+  return space && space->left < space->reserve + bytes;
 }
 
 Result<Filesystem::Space> Filesystem::SpaceLeft() const {
@@ -306,14 +312,13 @@ Result<Filesystem::Space> Filesystem::SpaceLeft() const {
   return Space{uint64_t{info.f_bavail} * info.f_frsize, std::min(size / kReserveParts, kReserve)};
 }
 
-void Filesystem::GiveBackIfShort() {
-  if (plenty_ || options_.read_only) return;
+void Filesystem::GiveBackIfShort(uint64_t bytes) {
   const auto until = std::chrono::steady_clock::now() + kGiveBack;
-  for (bool done = false; !done && std::chrono::steady_clock::now() < until;) {
-    const auto space = SpaceLeft();
-    if (!space || space->left >= space->reserve) return;
+  for (bool done = false;
+       !done && IsSpaceShort(bytes) && std::chrono::steady_clock::now() < until;) {
     // What cannot be given back now the background thread will, and complains if it cannot.
     if (!ReclaimStep(&done, Reclaim::kSpace)) return;
+    if (done && sealer_ != nullptr) sealer_->LetGo();
   }
 }
 
@@ -414,12 +419,13 @@ Status Filesystem::BackgroundStep() {
 
 Status Filesystem::ReclaimStep(bool* done, Reclaim how) {
   const MutexLock lock(reclaim_mutex_);
+  if (how == Reclaim::kPaced && IsSpaceShort(0)) how = Reclaim::kSpace;
   PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
   const size_t sync_for = rows == 0 || how == Reclaim::kSpace ? 1 : kFreedSync;
   PX_ASSIGN(const std::vector<cow::ObjectId> freed, store_->DurablyFreed(kFreedBatch, sync_for));
   for (const cow::ObjectId object : freed) {
     PX_TRY(objects_->Remove(object));
-    if (how == Reclaim::kPaced && plenty_) Pace();
+    if (how == Reclaim::kPaced) Pace();
   }
   seals_->Removed(freed);
   if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));

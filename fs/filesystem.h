@@ -648,18 +648,20 @@ class Filesystem {
   static Status EraseOrphan(cow::Txn& txn, NodeKey node);
   // In all volumes: those that a crash left, but those in the table.
   Status RemoveOrphans();
-  // There is something to reclaim.
-  void WakeBackground();
+  // There is something to reclaim, of about so many bytes.
+  void WakeBackground(uint64_t bytes = 0);
   // What the store's filesystem has left, in bytes, and below what that is short.
   struct Space {
     uint64_t left = 0;
     uint64_t reserve = 0;
   };
   Result<Space> SpaceLeft() const;
-  // After something was removed or truncated: where space is short, has it given back before the
-  // caller hears that it was, since he may count on it; for a second at most. With no lock or gate
-  // held.
-  void GiveBackIfShort();
+  // So that it matters whether so many bytes are given back now.
+  bool IsSpaceShort(uint64_t bytes) const;
+  // After so many bytes were removed or truncated: where space is short, has them given back before
+  // the caller hears that they were, since he may count on it; for a second at most. With no lock
+  // or gate held.
+  void GiveBackIfShort(uint64_t bytes);
   // Of the background thread, between two pieces of work: leaves the processor to those who send
   // requests and to who serves them, while there are any.
   void Pace();

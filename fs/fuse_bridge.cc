@@ -88,11 +88,11 @@ void FillOpen(const Opened& opened, fuse_file_info* fi) {
 
 void Init(void* userdata, fuse_conn_info* conn) {
   auto* session = static_cast<FuseSession*>(userdata);
-  for (const uint64_t off : {FUSE_CAP_SPLICE_READ, FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE,
-                             FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_FLOCK_LOCKS, FUSE_CAP_POSIX_LOCKS,
-                             FUSE_CAP_WRITEBACK_CACHE,
-                             // Its end does not take the pages of what was written out of the cache.
-                             FUSE_CAP_ASYNC_DIO}) {
+  for (const uint64_t off :
+       {FUSE_CAP_SPLICE_READ, FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE, FUSE_CAP_AUTO_INVAL_DATA,
+        FUSE_CAP_FLOCK_LOCKS, FUSE_CAP_POSIX_LOCKS, FUSE_CAP_WRITEBACK_CACHE,
+        // Its end does not take the pages of what was written out of the cache.
+        FUSE_CAP_ASYNC_DIO}) {
     fuse_unset_feature_flag(conn, off);
   }
   for (const uint64_t on :
@@ -458,9 +458,9 @@ void CopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
                    fuse_ino_t to, off_t to_offset, fuse_file_info*, size_t length, int) {
   RequestLoop::WillBlock();
   Serve(req, [&]() -> Status {
-    PX_ASSIGN(const size_t copied, Fs(req).CopyRange(NodeKey::FromFuse(from), from_offset,
-                                                     NodeKey::FromFuse(to), to_offset, length,
-                                                     CallerOf(req)));
+    PX_ASSIGN(const size_t copied,
+              Fs(req).CopyRange(NodeKey::FromFuse(from), from_offset, NodeKey::FromFuse(to),
+                                to_offset, length, CallerOf(req)));
     fuse_reply_write(req, copied);
     return {};
   });

@@ -60,10 +60,12 @@ class Keeper {
   void Reap();
   // Waits before the next start. False: none is wanted, or it fails too often.
   bool Pause();
+  void StartLog();
   int End(int exit_code);
   void Report(const std::string& state) const;
 
   const KeeperRequest& request_;
+  bool logging_ = false;
   std::vector<char*> argv_;
   sigset_t old_mask_{};
   UniqueFd signals_, link_, live_, fuse_, lock_, state_;
@@ -166,6 +168,7 @@ void Keeper::ReadLink() {
     lock_ = Above(fds[1]);
     state_ = Above(fds[2]);
     held_ = message;
+    StartLog();  // the store is there now
   } else if (message.type == KeeperMessage::kReady) {
     ready_ = true;
     Report(kServing);
@@ -223,7 +226,16 @@ bool Keeper::Pause() {
   return !ending_;
 }
 
+// The store may not exist yet: then the first lines go to standard error.
+void Keeper::StartLog() {
+  if (request_.log.empty() || logging_) return;
+  const Status logging = LogToFile(request_.log);
+  logging_ = logging.has_value();
+  if (!logging_) LogDebug("{}", logging.error().ToString());
+}
+
 Result<int> Keeper::Run() {
+  StartLog();
   PX_TRY(TakeSignals());
   const int live = ::memfd_create("px-live", MFD_CLOEXEC);
   if (live < 0) return FailErrno("make the live table");
@@ -285,12 +297,6 @@ void Keeper::Report(const std::string& state) const {
 }  // namespace
 
 Result<int> RunKeeper(const KeeperRequest& request) {
-  if (!request.log.empty()) {
-    // The store may not exist yet; then its first lines go to standard error.
-    if (const Status logging = LogToFile(request.log); !logging) {
-      LogDebug("{}", logging.error().ToString());
-    }
-  }
   Keeper keeper(request);
   return keeper.Run();
 }

@@ -51,6 +51,7 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
   }
   if ((flags & O_TRUNC) == 0) PX_TRY(RefuseDamaged(node));
   Opened opened;
+  uint64_t truncated = 0;
   Status done = WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
     // The kernel's pages of a file that was only read since it got them are true. Of one that was
     // written they may not be: what a mapping stored behind the end shows up when the file grows.
@@ -63,12 +64,13 @@ Result<Opened> Filesystem::Open(NodeKey node, int flags, bool kill_suidgid) {
     opened.backing_id = open.backing_id;
     opened.keep_cache = known && open.backing_id == 0 && (flags & O_TRUNC) == 0;
     opened.wants_flush = open.replacing;
+    truncated = open.truncated;
     return {};
   });
   PX_TRY(NotMissing(node, std::move(done)));
   if ((flags & O_TRUNC) != 0) {
     gate = Gate();
-    GiveBackIfShort();
+    GiveBackIfShort(truncated);
   }
   PX_TRY(BeginSyncing(node, flags, opened));
   return opened;
@@ -560,6 +562,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
       item.content = cow::ContentKind::kWhole;
     }
     item.flags &= ~cow::kInodeComplete;
+    open.truncated = item.size;
     item.size = 0;
     item.blocks = 0;
     item.mtime = item.ctime = Now();
@@ -691,7 +694,7 @@ void Filesystem::Close(OpenInode& open) {
     return;
   }
   if (item.nlink == 0) AddGhost(open.node, item);
-  WakeBackground();
+  WakeBackground(item.size);
 }
 
 void Filesystem::Release(NodeKey node, int flags, uint64_t handle) {
@@ -760,14 +763,16 @@ Status Filesystem::TruncateTo(NodeKey node, uint64_t size) {
   if (size == 0) {
     // Nothing of the old content is wanted: no copy of it either.
     PX_ASSIGN(Gate gate, EnterToWrite(node.volume));
+    uint64_t truncated = 0;
     PX_TRY(WithEntry(node, [&](OpenInode& open) PX_NO_TSA -> Status {
       Unpark(open);
       PX_TRY(Truncate(open, false));
+      truncated = open.truncated;
       EndWithoutWriter(open);
       return {};
     }));
     gate = Gate();
-    GiveBackIfShort();
+    GiveBackIfShort(truncated);
     return {};
   }
   return WithOwn(node, [this, size](OpenInode& open) PX_NO_TSA -> Status {

@@ -13,8 +13,8 @@ cow::Time FromTimespec(const timespec& time) {
 
 // Who changes the owner, or writes, ends what the owner's identity lends.
 bool EndsPrivileges(int to_set, const cow::InodeItem& item) {
-  constexpr int kEnds = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_KILL_SUID |
-                        FUSE_SET_ATTR_KILL_SGID;
+  constexpr int kEnds =
+      FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID;
   return (to_set & kEnds) != 0 && (to_set & FUSE_SET_ATTR_MODE) == 0 && !S_ISDIR(item.mode);
 }
 

@@ -49,9 +49,9 @@ Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
   }));
   if (removed) {
     AddGhost(node, item);
-    WakeBackground();
+    WakeBackground(item.size);
     gate = Gate();
-    GiveBackIfShort();
+    GiveBackIfShort(item.size);
   }
   return {};
 }

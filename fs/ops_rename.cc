@@ -134,10 +134,11 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
   }));
   if (settle) SettleLater(settle->first, settle->second);
   if (ghost) {
+    const uint64_t bytes = ghost->second.size;
     AddGhost(ghost->first, ghost->second);
-    WakeBackground();
+    WakeBackground(bytes);
     gate = Gate();
-    GiveBackIfShort();
+    GiveBackIfShort(bytes);
   }
   return {};
 }

@@ -15,6 +15,7 @@ constexpr uint64_t kBytesPerSecond = uint64_t{50} << 20;
 constexpr uint64_t kPiece = uint64_t{1} << 20;
 constexpr std::chrono::nanoseconds kEachFile = std::chrono::milliseconds(1);
 constexpr int kTries = 8;
+constexpr auto kLetGo = std::chrono::milliseconds(500);
 constexpr auto kLook = std::chrono::milliseconds(500);
 
 std::chrono::nanoseconds TimeFor(uint64_t bytes) {
@@ -72,7 +73,7 @@ bool Sealer::WaitForDue(std::vector<Due>* due) {
 bool Sealer::Pause(std::chrono::nanoseconds time) {
   const MutexLock lock(mutex_);
   const auto until = Clock::now() + time;
-  while (!stopping_) {
+  while (!stopping_ && !let_go_) {
     const auto left = until - Clock::now();
     if (left <= left.zero()) return true;
     wake_.WaitFor(mutex_, std::chrono::duration_cast<std::chrono::milliseconds>(left) +
@@ -98,6 +99,27 @@ std::optional<Outcome> Sealer::SealOne(ObjectCheck* check) {
   }
 }
 
+void Sealer::LetGo() {
+  const MutexLock lock(mutex_);
+  let_go_ = true;
+  wake_.NotifyAll();
+  // It reads at the lowest priority, perhaps from a disk that hangs.
+  const auto until = Clock::now() + kLetGo;
+  while (reading_ && Clock::now() < until) released_.WaitFor(mutex_, kLetGo);
+  let_go_ = false;
+}
+
+void Sealer::BeginReading() {
+  const MutexLock lock(mutex_);
+  reading_ = true;
+}
+
+void Sealer::EndReading() {
+  const MutexLock lock(mutex_);
+  reading_ = false;
+  released_.NotifyAll();
+}
+
 void Sealer::SealSome(const std::vector<Due>& due) {
   std::vector<std::unique_ptr<ObjectCheck>> checks;  // their watches hold until the seals are put
   std::vector<Seals::Put> puts;
@@ -110,7 +132,11 @@ void Sealer::SealSome(const std::vector<Due>& due) {
     auto check = std::make_unique<ObjectCheck>(fs_, CheckTarget{one.object, one.waiting.node},
                                                ObjectCheck::What::kSeal, /*background=*/true);
     const std::optional<Outcome> outcome = SealOne(check.get());
-    if (!outcome) return;
+    if (!outcome) {
+      // What was read is put down, what was not comes again.
+      for (const Due* left = &one; left != due.data() + due.size(); ++left) Again(*left);
+      break;
+    }
     if (*outcome == Outcome::kBusy) Again(one);
     if (IsFinding(*outcome)) {
       LogError("object {:x} of inode {:x}: {} {}", one.object.value, one.waiting.node.ToFuse(),
@@ -133,7 +159,9 @@ void Sealer::Loop() {
     std::vector<Due> due;
     if (!WaitForDue(&due)) return;
     if (!fs_->seals_->enabled()) continue;
+    BeginReading();
     SealSome(due);
+    EndReading();
     if (const Status moved = fs_->seals_->table()->Checkpoint(); !moved) {
       LogWarn("seals.db: {}", moved.error().ToString());
     }

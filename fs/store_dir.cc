@@ -97,6 +97,12 @@ Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
     const std::string holder = ReadAll(lock.get());
     return Fail(EBUSY, "store " + path + " is in use" + (holder.empty() ? "" : " by " + holder));
   }
+  // Names and sizes of everybody's files are in it.
+  constexpr mode_t kOthers = 077;
+  if (create && (info.st_mode & kOthers) != 0 && info.st_uid == ::geteuid()) {
+    if (::chmod(path.c_str(), info.st_mode & 07700) != 0) return FailErrno("close " + path);
+    if (has_format) LogWarn("{} was open to others: its mode is 0700 now", path);
+  }
   StoreDir dir(path, std::move(lock));
   PX_TRY(dir.CheckFormat(create));
   return dir;

@@ -81,6 +81,8 @@ constexpr Otherwise kOtherwise[] = {
     {StoreCall::kStat, StoreFile::kObject, 0, 0, "what is not known to be flushed is flushed again",
      "fsync"},
     {StoreCall::kStat, StoreFile::kObject, 0, 0, "as well", "fdatasync"},
+    {StoreCall::kSpace, StoreFile::kObjectDir, 0, 0, "what is not known to be short is not"},
+    {StoreCall::kSpace, StoreFile::kObjectDir, 0, -1, "who asks gets it", "statfs"},
 };
 
 std::string NameOf(int error) { return error == 0 ? "0" : strerrorname_np(error); }

@@ -408,6 +408,13 @@ TEST_F(OwnMountTest, RestartTakesTheProgramThatIsInstalledNow) {
   EXPECT_EQ(Get(mnt() + "/f"), "12");
 }
 
+TEST_F(OwnMountTest, TheStoreItMadeIsClosedToOthers) {
+  EXPECT_EQ(Stat(base_ + "/store").st_mode & 077, 0U);
+  for (const auto& entry : std::filesystem::directory_iterator(base_ + "/store")) {
+    EXPECT_EQ(Stat(entry.path()).st_mode & 077, 0U) << entry.path();
+  }
+}
+
 TEST_F(OwnMountTest, ADaemonThatKeepsFailingIsGivenUpAndTheStateSaysSo) {
   const std::string broken = base_ + "/broken";
   Put(broken, "#!/bin/sh\nexit 3\n", 0755);

@@ -181,9 +181,9 @@ TEST_F(TimeTest, NanosecondsAreKept) {
 TEST_F(TimeTest, OfBirthIsWhenItWasMadeAndStays) {
   const auto birth_of = [](const char* path) -> int64_t {
     struct statx info{};
-    EXPECT_EQ(Try(::statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME,
-                          &info)),
-              0);
+    EXPECT_EQ(
+        Try(::statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &info)),
+        0);
     EXPECT_NE(info.stx_mask & STATX_BTIME, 0U) << path;
     EXPECT_EQ(info.stx_ino, LStat(path).st_ino);
     EXPECT_EQ(info.stx_size, static_cast<uint64_t>(LStat(path).st_size));

@@ -28,6 +28,9 @@ constexpr uint64_t kResent = uint64_t{1} << 63;
 constexpr uint32_t kReservedFlag = 1U << 31;
 constexpr uint32_t kPassthrough2 = 1U << 5;  // FUSE_PASSTHROUGH, in flags2
 constexpr int kLastNotification = 16;
+// Newer than Debian 12's kernel headers (protocol 7.39).
+constexpr uint32_t kStatx = 52;
+constexpr size_t kStatxOut = 288;
 
 // --- The backing files of passthrough ---
 
@@ -170,6 +173,8 @@ std::string CheckBody(const FuseRequest& request, std::string_view body) {
       if (auto wrong = CheckSize(body, sizeof(fuse_attr_out)); !wrong.empty()) return wrong;
       return CheckAttr(Load<fuse_attr_out>(body).attr);
     }
+    case kStatx:
+      return CheckSize(body, kStatxOut);
     case FUSE_OPEN:
       return CheckSize(body, sizeof(fuse_open_out));
     case FUSE_READLINK:
