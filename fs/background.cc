@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <thread>
 #include <utility>
 
@@ -59,6 +60,7 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
 
 Result<std::unique_ptr<Filesystem>> Filesystem::Open(Parts parts, FilesystemOptions options,
                                                      KernelSide* kernel, Clock* clock) {
+  ::signal(SIGIO, SIG_IGN);  // of the leases of mapped.cc
   const std::vector<OpenSlots::Entry> left_over = std::move(parts.left_over);
   const std::vector<LiveTable::Cell> live_cells = std::move(parts.live_cells);
   const bool take_over = parts.take_over;

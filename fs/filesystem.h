@@ -154,6 +154,7 @@ class Filesystem {
     // Set if the machine went down since the last use: called once files' sizes were checked.
     std::function<Status()> settle_power_cut;
   };
+  // The process ignores SIGIO from then on.
   static Result<std::unique_ptr<Filesystem>> Open(Parts parts, FilesystemOptions options,
                                                   KernelSide* kernel, Clock* clock);
   // Writes back what is open, stops the background thread, syncs.

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <malloc.h>
 #include <poll.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -145,7 +144,6 @@ Status Serve(const MountRequest& request, Notifier* notifier, KeeperLink* keeper
   if (options.name.find(',') != std::string::npos) options.name = "px";
   options.stacking = store.IsStacked() ? 1 : 0;
   RaiseFileLimit();
-  ::signal(SIGIO, SIG_IGN);  // of the leases of mapped.cc
   ::umask(0);
   PX_ASSIGN(Filesystem::Parts parts, store.OpenParts());
   UniqueFd state;
