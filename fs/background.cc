@@ -302,19 +302,22 @@ void Filesystem::WakeBackground(uint64_t bytes) {
 }
 
 bool Filesystem::IsSpaceShort(uint64_t bytes) const {
-  if (plenty_ || options_.read_only) return false;
+  return !plenty_ && !options_.read_only && HasNoRoomFor(bytes);
+}
+
+bool Filesystem::HasNoRoomFor(uint64_t bytes) const {
   const auto space = SpaceLeft();
-  return space && space->left < space->reserve + bytes;
+  return space && space->left < bytes + std::min(space->size / kReserveParts, kReserve);
 }
 
 Result<Filesystem::Space> Filesystem::SpaceLeft() const {
   PX_ASSIGN(const struct statvfs info, objects_->StatFs());
   const uint64_t size = uint64_t{info.f_blocks} * info.f_frsize;
-  if (size == 0) return Space{UINT64_MAX, 0};  // of those that have no limit
-  return Space{uint64_t{info.f_bavail} * info.f_frsize, std::min(size / kReserveParts, kReserve)};
+  return Space{size, size == 0 ? UINT64_MAX : uint64_t{info.f_bavail} * info.f_frsize};
 }
 
 void Filesystem::GiveBackIfShort(uint64_t bytes) {
+  reclaim_wanted_ = true;
   const auto until = std::chrono::steady_clock::now() + kGiveBack;
   for (bool done = false;
        !done && IsSpaceShort(bytes) && std::chrono::steady_clock::now() < until;) {

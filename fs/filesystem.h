@@ -360,7 +360,6 @@ class Filesystem {
   static Result<cow::DentryItem> LoadDentry(cow::Reader& reader, NodeKey dir,
                                             std::string_view name);
   static NodeKey Target(NodeKey dir, const cow::DentryItem& dentry);
-  // As the tree has them.
   Status LookupHandle(cow::Reader& reader, NodeKey node, bool above, Entry* found);
   // Of a directory.
   static NodeKey ParentOf(NodeKey node, const cow::InodeItem& item);
@@ -368,6 +367,7 @@ class Filesystem {
   // one that grows, and takes it back some time after it was closed.)
   static uint64_t BlocksUpTo(uint64_t size);
   static uint64_t BlocksOf(const struct stat& attr);
+  // As the tree has them.
   static struct stat Attr(NodeKey node, const cow::InodeItem& item);
   // As they are: of a file that is open for writing its object knows size and times. For the
   // kernel, unless `tells` is false.
@@ -452,11 +452,11 @@ class Filesystem {
   Result<Content> NewContent(cow::Txn& txn, NewInode* created);
   Result<Opened> OpenNew(NodeKey node, Content content, int flags);
   // With OpenInode::mutex held:
-  // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
-  // after that, it is closed.
   void AwaitRelease(NodeKey node);
   // At the end of an open with O_SYNC or O_DSYNC; one that fails leaves it closed.
   Status BeginSyncing(NodeKey node, int flags, const Opened& opened);
+  // Runs `body` on the inode's entry in the table, with its mutex held. Where nobody has it open
+  // after that, it is closed.
   Status WithEntry(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   static bool IsLive(const OpenInode& open) {
     const ReaderLock io(open.io);
@@ -651,17 +651,19 @@ class Filesystem {
   Status RemoveOrphans();
   // There is something to reclaim, of about so many bytes.
   void WakeBackground(uint64_t bytes = 0);
-  // What the store's filesystem has left, in bytes, and below what that is short.
+  // Of the store's filesystem, in bytes. One without a limit: size 0, and any amount left.
   struct Space {
+    uint64_t size = 0;
     uint64_t left = 0;
-    uint64_t reserve = 0;
   };
   Result<Space> SpaceLeft() const;
+  // Less is left than that and a reserve. False where nobody can say.
+  bool HasNoRoomFor(uint64_t bytes) const;
   // So that it matters whether so many bytes are given back now.
   bool IsSpaceShort(uint64_t bytes) const;
-  // After so many bytes were removed or truncated: where space is short, has them given back before
-  // the caller hears that they were, since he may count on it; for a second at most. With no lock
-  // or gate held.
+  // After so many bytes were removed or truncated, for reclaim to give back: where space is short,
+  // has them given back before the caller hears that they were, since he may count on it; for a
+  // second at most. With no lock or gate held.
   void GiveBackIfShort(uint64_t bytes);
   // Of the background thread, between two pieces of work: leaves the processor to those who send
   // requests and to who serves them, while there are any.

@@ -562,7 +562,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
       item.content = cow::ContentKind::kWhole;
     }
     item.flags &= ~cow::kInodeComplete;
-    open.truncated = item.size;
+    open.truncated = in_place ? 0 : item.size;
     item.size = 0;
     item.blocks = 0;
     item.mtime = item.ctime = Now();
@@ -573,7 +573,7 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
     return SaveInode(txn, open.node, item);
   }));
   if (!in_place) {
-    WakeBackground();
+    reclaim_wanted_ = true;
     WakePool();
     open.replacing = replacing;
     open.completed = false;

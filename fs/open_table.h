@@ -99,7 +99,7 @@ struct OpenInode {
   // While it is live: the size that the kernel was told last; -1: nobody knows. Where the file has
   // another, the kernel knows, since nobody but itself could have made it so.
   mutable std::atomic<int64_t> told_size = -1;
-  uint64_t truncated = 0;  // what its last truncation gave up; with `mutex`
+  uint64_t truncated = 0;  // what its last truncation left to reclaim; with `mutex`
   // It was given blocks behind its end on purpose (FALLOC_FL_KEEP_SIZE).
   std::atomic<bool> beyond_end = false;
   // A process that was being killed closed it: its content may end anywhere.

@@ -49,7 +49,6 @@ Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
   }));
   if (removed) {
     AddGhost(node, item);
-    WakeBackground(item.size);
     gate = Gate();
     GiveBackIfShort(item.size);
   }

@@ -136,7 +136,6 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
   if (ghost) {
     const uint64_t bytes = ghost->second.size;
     AddGhost(ghost->first, ghost->second);
-    WakeBackground(bytes);
     gate = Gate();
     GiveBackIfShort(bytes);
   }

@@ -196,10 +196,8 @@ Status Filesystem::ThinTrash() {
   for (const Trashed& one : trash) {
     bool drop = IsExpired(one);
     if (!drop) {
-      PX_ASSIGN(const struct statvfs space, objects_->StatFs());
-      const uint64_t size = uint64_t{space.f_blocks} * space.f_frsize;
-      const uint64_t left = uint64_t{space.f_bavail} * space.f_frsize;
-      drop = left < std::min(size / kShortParts, kShortBytes);
+      PX_ASSIGN(const Space space, SpaceLeft());
+      drop = space.left < std::min(space.size / kShortParts, kShortBytes);
       if (drop) LogInfo("trash: space is short: volume {} goes early", one.volume.value);
     }
     if (!drop) return {};  // nor are those after it older

@@ -89,8 +89,7 @@ Status Filesystem::KeepVersion(cow::Txn& txn, NodeKey node, const cow::InodeItem
   if (old.content != cow::ContentKind::kWhole || old.size < at_least || old.object == 0) return {};
   // The new content is likely to be as large. Where there is no room for both, to keep the old one
   // would fail a save that succeeds elsewhere.
-  const auto space = SpaceLeft();
-  if (space && space->left < old.size + space->reserve) {
+  if (HasNoRoomFor(old.size)) {
     LogWarn("inode {:x}: there is no room to keep its content until the next one is complete",
             node.ToFuse());
     return {};

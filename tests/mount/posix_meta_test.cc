@@ -7,7 +7,6 @@
 #include <sys/un.h>
 
 #include <cstring>
-
 #include <functional>
 
 #include "tests/mount/posix.h"

@@ -370,7 +370,6 @@ TEST_F(JournalTest, OldBatchesAreHandedOverByThemselves) {
   EXPECT_EQ(below_.rows().counters[Counter::kJournal], 1U);
 }
 
-// Random batches on a journaled and a plain table: every question has the same answer.
 TEST_F(JournalTest, ACountReadBesideACommitIsNotRemembered) {
   const ObjectId object{7};
   Shared::after_object_refs = [&] {
@@ -384,6 +383,7 @@ TEST_F(JournalTest, ACountReadBesideACommitIsNotRemembered) {
   EXPECT_EQ(*table_->ObjectRefs(object), 2U);
 }
 
+// Random batches on a journaled and a plain table: every question has the same answer.
 TEST_F(JournalTest, AnswersAsTheTableBelowWould) {
   std::mt19937_64 rng(20261124);
   MemoryPageTable plain;
