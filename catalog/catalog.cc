@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "catalog/catalog_repair.h"
 #include "catalog/catalog_rows.h"
 #include "catalog/checked_vfs.h"
 #include "catalog/schema/migrations.h"
@@ -48,6 +49,7 @@ Status SwitchToWal(const Database& database) {
 }  // namespace
 
 Result<Catalog> Catalog::Open(const std::string& path, Clock& clock) {
+  if (IsRepairPending(path)) PX_TRY(FinishRepair(path));
   PX_ASSIGN(Database database, OpenDatabase(path));
   // FULL syncs the log at every commit: an experiment that was acknowledged is there after a power
   // cut.
@@ -56,6 +58,9 @@ Result<Catalog> Catalog::Open(const std::string& path, Clock& clock) {
     prepared = database.Execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
   }
   if (!prepared) return Forward(Error(prepared.error()).Wrap(path));
+  // One that was begun, and broken off, while this waited for the lock. What was read is not to be
+  // believed.
+  if (IsRepairPending(path)) return Fail(EBUSY, path + " is being repaired");
   Catalog catalog(std::move(database), clock);
   const Status migrated = catalog.Migrate();
   if (!migrated) return Forward(Error(migrated.error()).Wrap(path));

@@ -16,6 +16,7 @@ namespace {
 constexpr uint64_t kDamagedFrame = UINT64_MAX;
 constexpr uint64_t kPage = kDatabasePage;
 constexpr size_t kPagesAt = 28;  // of the header: how many pages the database has
+constexpr uint32_t kLockPage = 0x40000000 / kPage + 1;  // SQLite never writes it
 
 }  // namespace
 
@@ -27,13 +28,17 @@ Result<DatabaseImage> DatabaseImage::Open(const std::string& database, const std
   struct stat info{};
   if (::fstat(image.file_.get(), &info) != 0) return FailErrno(database);
   image.pages_ = static_cast<uint32_t>((static_cast<uint64_t>(info.st_size) + kPage - 1) / kPage);
+  image.with_log_ = !log.empty();
   image.log_.Reset(::open(log.c_str(), O_RDONLY | O_CLOEXEC));
   if (!image.log_ && errno != ENOENT) return FailErrno(log);
   if (image.log_) PX_TRY(image.ReadLog(max_frames));
   Page first;
   const ssize_t got = ::pread(image.file_.get(), first.data(), first.size(), 0);
   if (got < 0) return FailErrno(database);
-  if (got == ssize_t{kDatabasePage} && !HasSums(first)) {
+  // A first page that is none of SQLite's is damaged.
+  constexpr std::string_view kMagic = "SQLite format 3";
+  if (got == ssize_t{kDatabasePage} && !HasSums(first) &&
+      std::memcmp(first.data(), kMagic.data(), kMagic.size()) == 0) {
     return Fail(ENOTSUP, database + " has no checksums");
   }
   // A file that was cut has fewer than it should.
@@ -73,16 +78,46 @@ Result<PageState> DatabaseImage::Load(uint32_t number, Page* out) const {
   return in_log ? PageState::kSound : Correct(*out, number);
 }
 
+Result<std::optional<std::unordered_set<uint32_t>>> DatabaseImage::FreePages() const {
+  constexpr size_t kFirstTrunkAt = 32;
+  std::unordered_set<uint32_t> free;
+  Page page;
+  PX_ASSIGN(PageState state, Load(1, &page));
+  uint32_t trunk = state != PageState::kDamaged ? BigEndian32(page.data() + kFirstTrunkAt) : 0;
+  while (state != PageState::kDamaged && trunk != 0 && free.insert(trunk).second) {
+    PX_ASSIGN(state, Load(trunk, &page));
+    const size_t leaves = BigEndian32(page.data() + 4);
+    for (size_t i = 0; i < leaves && 8 + 4 * i + 4 <= kPage; ++i) {
+      free.insert(BigEndian32(page.data() + 8 + 4 * i));
+    }
+    trunk = BigEndian32(page.data());
+  }
+  if (state == PageState::kDamaged) return std::nullopt;
+  return free;
+}
+
 Status DatabaseImage::FindDamaged(uint32_t from, uint32_t count,
                                   const std::function<void(uint32_t, PageState)>& damaged) const {
+  std::optional<std::unordered_set<uint32_t>> free;
+  if (with_log_) {
+    PX_ASSIGN(free, FreePages());
+  }
+  // Behind the last page that is in use something may be left.
   Page page;
+  PX_ASSIGN(const PageState first, Load(1, &page));
+  const uint32_t in_use = first == PageState::kDamaged ? 0 : BigEndian32(page.data() + kPagesAt);
+  const auto may_be_empty = [&](uint32_t number) {
+    if (number == 1) return false;
+    return !free || free->contains(number) || number > in_use || number == kLockPage;
+  };
   const uint64_t end = std::min(uint64_t{from} + count, uint64_t{pages_} + 1);
   for (uint32_t number = from; number < end; ++number) {
     page.fill(std::byte{1});  // of one that is not there nothing is zero
     PX_ASSIGN(const PageState state, Load(number, &page));
-    const bool never_written =
+    if (state == PageState::kSound) continue;
+    const bool empty =
         std::all_of(page.begin(), page.end(), [](std::byte byte) { return byte == std::byte{0}; });
-    if (state != PageState::kSound && !never_written) damaged(number, state);
+    if (!empty || !may_be_empty(number)) damaged(number, state);
   }
   return {};
 }

@@ -11,8 +11,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -33,8 +35,10 @@ class DatabaseImage {
   const LogFrames::Found& log() const { return log_found_; }
   // Reads page `number`, from 1 on. kDamaged: or it is not there. EIO.
   Result<PageState> Load(uint32_t number, Page* out) const;
-  // Those of `count` pages from `from` on that are not sound. One that is all zero was free again
-  // before it was ever written.
+  // The pages that are free; nothing if it cannot be known of all.
+  Result<std::optional<std::unordered_set<uint32_t>>> FreePages() const;
+  // Those of `count` pages from `from` on that are not sound. One that is free may be all zero: it
+  // was free again before it was ever written; without a log any may be, which then may have it.
   Status FindDamaged(uint32_t from, uint32_t count,
                      const std::function<void(uint32_t, PageState)>& damaged) const;
 
@@ -43,6 +47,7 @@ class DatabaseImage {
 
   UniqueFd file_, log_;
   LogFrames::Found log_found_;
+  bool with_log_ = false;
   uint32_t pages_ = 0;
   std::unordered_map<uint32_t, uint64_t> newest_;  // page -> its frame, or kDamagedFrame
 };

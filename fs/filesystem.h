@@ -191,8 +191,9 @@ class Filesystem {
   Result<Entry> Link(NodeKey node, NodeKey parent, std::string_view name);
   Status Unlink(NodeKey parent, std::string_view name);
   Status Rmdir(NodeKey parent, std::string_view name);
+  // `caller` owns what RENAME_WHITEOUT makes.
   Status Rename(NodeKey parent, std::string_view name, NodeKey new_parent,
-                std::string_view new_name, unsigned flags);
+                std::string_view new_name, unsigned flags, const Caller& caller);
 
   // Open files (open.cc, ops_io.cc).
   Result<Opened> Open(NodeKey node, int flags, bool kill_suidgid);
@@ -391,6 +392,9 @@ class Filesystem {
     NodeKey node;
     cow::InodeItem item;
   };
+  // What stands for a removed name in an overlay (RENAME_WHITEOUT).
+  Status PutWhiteout(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
+                     std::string_view name, const Caller& caller);
   Result<NewInode> PutNewInode(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
                                mode_t mode, dev_t rdev, const Caller& caller);
   static Status InheritAcl(cow::Txn& txn, NodeKey parent, const cow::InodeItem& parent_item,

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "catalog/catalog_repair.h"
 #include "catalog/page_table.h"
 #include "cow/node.h"
 #include "fs/fsck_volume.h"
@@ -225,6 +226,23 @@ Result<Filesystem::Parts> OpenDamaged(const StoreDir& dir, bool repair, FsckLog*
   return dir.OpenParts();
 }
 
+// Damage of it is no reason not to check the rest.
+void CheckCatalogOf(const StoreDir& dir, bool repair, FsckLog* log) {
+  std::vector<std::string> findings, notes;
+  const Status checked =
+      catalog::CheckCatalog(dir.CatalogPath(), repair,
+                            {.finding = [&](const std::string& text) { findings.push_back(text); },
+                             .note = [&](const std::string& text) { notes.push_back(text); }});
+  for (const std::string& text : findings) log->Find(text, repair && checked.has_value());
+  for (const std::string& text : notes) log->Note(text);
+  if (checked) return;
+  if (checked.error().code() == EBUSY) {
+    log->Note("catalog.db: not checked: a px-launch has it open");
+  } else {
+    log->Find("catalog.db: " + checked.error().ToString());
+  }
+}
+
 }  // namespace
 
 Result<FsckReport> Fsck(const std::string& store, const FsckRequest& request,
@@ -232,6 +250,7 @@ Result<FsckReport> Fsck(const std::string& store, const FsckRequest& request,
   PX_ASSIGN(const StoreDir dir, StoreDir::Open(store, /*create=*/false));
   FsckLog log(line);
   PX_ASSIGN(Filesystem::Parts parts, OpenDamaged(dir, request.repair, &log));
+  CheckCatalogOf(dir, request.repair, &log);
   Result<FsckReport> report = StoreCheck(&parts, request, &log).Run();
   if (parts.seals != nullptr && parts.seals->was_in_order()) PX_TRY(parts.seals->CloseInOrder());
   return report;

@@ -243,7 +243,7 @@ void Rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_
             const char* new_name, unsigned flags) {
   Serve(req, [&]() -> Status {
     ReplyStatus(req, Fs(req).Rename(NodeKey::FromFuse(parent), name, NodeKey::FromFuse(new_parent),
-                                    new_name, flags));
+                                    new_name, flags, CallerOf(req)));
     return {};
   });
 }

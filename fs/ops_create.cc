@@ -97,6 +97,12 @@ Status Filesystem::PutNamed(cow::Txn& txn, NodeKey parent, cow::InodeItem* paren
   return SaveInode(txn, parent, *parent_item);
 }
 
+Status Filesystem::PutWhiteout(cow::Txn& txn, NodeKey parent, cow::InodeItem* parent_item,
+                               std::string_view name, const Caller& caller) {
+  PX_ASSIGN(const NewInode created, PutNewInode(txn, parent, parent_item, S_IFCHR, 0, caller));
+  return PutNamed(txn, parent, parent_item, name, created);
+}
+
 Result<Filesystem::Content> Filesystem::NewContent(cow::Txn& txn, NewInode* created) {
   Content content;
   PX_ASSIGN(content.object, txn.NewObject());

@@ -1,4 +1,4 @@
-// rename, with RENAME_NOREPLACE and RENAME_EXCHANGE.
+// rename, with RENAME_NOREPLACE, RENAME_EXCHANGE and RENAME_WHITEOUT.
 #include <dirent.h>
 #include <stdio.h>
 
@@ -45,10 +45,12 @@ Status Filesystem::CheckNotBelow(cow::Reader& reader, NodeKey dir, NodeKey node)
 }
 
 Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_parent,
-                          std::string_view new_name, unsigned flags) {
+                          std::string_view new_name, unsigned flags, const Caller& caller) {
   if (parent.volume != new_parent.volume) return Fail(EXDEV);
   if (parent.IsSnapshotsDir() || new_parent.IsSnapshotsDir()) return Fail(EROFS);
-  if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return Fail(EINVAL);
+  if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT}) != 0) {
+    return Fail(EINVAL);
+  }
   if (DoneBefore()) return {};
   PX_TRY(CheckNewName(new_parent, new_name));
   PX_ASSIGN(Gate gate, EnterToWrite(parent.volume));
@@ -129,6 +131,9 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
     }
     PX_TRY(PutDentry(txn, to.parent, to.parent_item, to.name, source));
     PX_TRY(MovedTo(txn, source_node, to.parent, to.name));
+    if ((flags & RENAME_WHITEOUT) != 0 && !exchange) {
+      PX_TRY(PutWhiteout(txn, from.parent, from.parent_item, from.name, caller));
+    }
     PX_TRY(SaveInode(txn, parent, from_item));
     return same_parent ? Status{} : SaveInode(txn, new_parent, to_item);
   }));

@@ -14,6 +14,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "catalog/catalog_repair.h"
 #include "catalog/page_table.h"
 #include "catalog/seal_table.h"
 #include "cow/journaled_page_table.h"
@@ -49,6 +50,12 @@ bool IsOurs(const std::string& name) {
                             "catalog.db-wal",
                             "catalog.db-log",
                             "catalog.db-shm",
+                            "catalog.db.repairing",
+                            "catalog.db.repairing-log",
+                            "catalog.db.repairing-shm",
+                            "catalog.db.repaired",
+                            "catalog.db.damaged",
+                            "catalog.db-log.damaged",
                             "seals.db",
                             "seals.db-wal",
                             "seals.db-shm",
@@ -194,7 +201,12 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   parts.checkpoint = [table = pages.get()]() -> Status {
     return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
   };
-  parts.check_pages = [table = pages.get()](uint32_t from, const auto& finding) {
+  parts.check_pages = [table = pages.get(), catalog = CatalogPath()](
+                          uint32_t from, const auto& finding) -> Result<uint32_t> {
+    if (from == 1) {
+      const Status sound = catalog::VerifyCatalog(catalog);
+      if (!sound && sound.error().code() != EBUSY) finding(sound.error().ToString());
+    }
     return table->CheckPages(from, kPagesAtOnce, finding);
   };
   const std::string this_boot = pages->boot();

@@ -44,6 +44,7 @@ class StoreDir {
   // tree is damaged so that it cannot be used, or is gone (fs/rebuild.h).
   Result<Filesystem::Parts> OpenParts(const std::string& boot = {}) const;
   const std::string& path() const { return path_; }
+  std::string CatalogPath() const { return path_ + "/catalog.db"; }
   // Whether the store's filesystem is stacked on another (overlayfs), which FUSE passthrough has to
   // be told.
   bool IsStacked() const;

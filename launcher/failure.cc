@@ -22,7 +22,12 @@ Failure ToFailure(const Error& error) {
   const bool said = error.code() == EINVAL && !error.context().empty();
   Failure failure{ExitCodeOf(error), said ? error.context() : error.ToString(), {}};
   if (failure.exit_code == ExitCode::kCorrupt) {
-    failure.hint = "put back a copy of the file that is named; what is in the mount is untouched";
+    failure.hint =
+        failure.message.find("catalog.db") != std::string::npos
+            ? "unmount, and `px-fs fsck --repair STORE` makes catalog.db anew of what can "
+              "still be read; what is in the mount is untouched"
+            : "put back a copy of the file that is named; what is in the mount is "
+              "untouched";
   }
   return failure;
 }

@@ -2,6 +2,9 @@
 px_test(catalog_test unit launcher/catalog_test.cc)
 target_link_libraries(catalog_test PRIVATE px_catalog px_base)
 
+px_test(catalog_repair_test unit launcher/catalog_repair_test.cc)
+target_link_libraries(catalog_repair_test PRIVATE px_catalog px_base)
+
 px_test(gpu_lease_test launcher launcher/lease_test.cc launcher/lease_model.cc)
 target_link_libraries(gpu_lease_test PRIVATE px_catalog px_base)
 

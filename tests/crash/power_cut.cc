@@ -426,7 +426,7 @@ class Work {
     const std::string volume = VolumeOf(from);
     const std::string name = fmt::format("f{}", random_.Below(5));
     const NodeKey dir = Find(volume);
-    Must(fs_->Rename(dir, from.substr(volume.size() + 1), dir, name, 0), "rename");
+    Must(fs_->Rename(dir, from.substr(volume.size() + 1), dir, name, 0, kRoot), "rename");
     if (volume + "/" + name == from) return;
     names_[volume + "/" + name] = names_[from];
     names_.erase(from);

@@ -19,7 +19,7 @@ PROJECT = {
     "catalog": ["base/", "cow/page_table.h", "cow/ids.h"],
     # px-fs is where the engine is given its page table, so it alone sees catalog's implementation;
     # and it keeps the seals of objects.
-    "fs": ["base/", "cow/", "catalog/page_table.h", "catalog/salvage.h", "catalog/seal_table.h"],
+    "fs": ["base/", "cow/", "catalog/catalog_repair.h", "catalog/page_table.h", "catalog/salvage.h", "catalog/seal_table.h"],
     "launcher": ["base/", "catalog/"],
 }
 

@@ -1,4 +1,4 @@
-// rename, renameat2 with NOREPLACE and EXCHANGE.
+// rename, renameat2 with NOREPLACE, EXCHANGE and WHITEOUT.
 #include <sys/syscall.h>
 
 #include <cstdio>
@@ -268,6 +268,21 @@ TEST_F(RenameTest, NoReplaceWithExchangeIsEinval) {
   Put("a");
   Put("b");
   EXPECT_EQ(Rename("a", "b", RENAME_EXCHANGE | RENAME_NOREPLACE), EINVAL);
+}
+
+TEST_F(RenameTest, AWhiteoutStaysUnderTheOldName) {
+  Put("a", "1");
+  Put("b", "2");
+  MkDir("d");
+  EXPECT_EQ(Rename("a", "b", RENAME_WHITEOUT), 0);
+  EXPECT_EQ(Rename("d", "e", RENAME_WHITEOUT), 0);
+  EXPECT_EQ(Get("b"), "1");
+  for (const char* old : {"a", "d"}) {
+    EXPECT_EQ(LStat(old).st_mode & S_IFMT, unsigned{S_IFCHR}) << old;
+    EXPECT_EQ(LStat(old).st_rdev, 0U) << old;
+  }
+  EXPECT_EQ(LStat("e").st_mode & S_IFMT, unsigned{S_IFDIR});
+  EXPECT_EQ(Rename("a", "b", RENAME_WHITEOUT | RENAME_EXCHANGE), EINVAL);
 }
 
 TEST_F(RenameTest, UnknownFlagIsEinval) {

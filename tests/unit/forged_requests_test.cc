@@ -70,7 +70,7 @@ TEST_P(ForgedRequestsTest, NamesThatNoDirectoryHasAreEinval) {
     EXPECT_EQ(CodeOf(fs_->MakeSymlink(kTop, name, "target", kRoot)), EINVAL) << name;
     EXPECT_EQ(CodeOf(fs_->Create(kTop, name, 0644, O_RDWR, kRoot)), EINVAL) << name;
     EXPECT_EQ(CodeOf(fs_->Link(file, kTop, name)), EINVAL) << name;
-    EXPECT_EQ(CodeOf(fs_->Rename(kTop, "file", kTop, name, 0)), EINVAL) << name;
+    EXPECT_EQ(CodeOf(fs_->Rename(kTop, "file", kTop, name, 0, kRoot)), EINVAL) << name;
   }
 }
 
@@ -81,7 +81,7 @@ TEST_P(ForgedRequestsTest, WhatIsNoDirectoryHasNoEntries) {
   EXPECT_EQ(CodeOf(fs_->Create(file, "new", 0644, O_RDWR, kRoot)), ENOTDIR);
   EXPECT_EQ(CodeOf(fs_->TmpFile(file, 0644, O_RDWR, kRoot)), ENOTDIR);
   EXPECT_EQ(CodeOf(fs_->Link(file, file, "new")), ENOTDIR);
-  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "file", file, "new", 0)), ENOTDIR);
+  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "file", file, "new", 0, kRoot)), ENOTDIR);
 }
 
 TEST_P(ForgedRequestsTest, NodesOfNoKindAreEinval) {
@@ -93,11 +93,11 @@ TEST_P(ForgedRequestsTest, ADirectoryDoesNotGoBelowItself) {
   const NodeKey a = MakeDir(kTop, "a");
   const NodeKey b = MakeDir(a, "b");
   MakeDir(b, "c");
-  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "a", a, "new", 0)), EINVAL);
-  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "a", b, "new", 0)), EINVAL);
-  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "a", b, "c", RENAME_EXCHANGE)), EINVAL);
-  EXPECT_EQ(CodeOf(fs_->Rename(b, "c", kTop, "a", RENAME_EXCHANGE)), EINVAL);
-  EXPECT_EQ(CodeOf(fs_->Rename(b, "c", kTop, "c", 0)), 0);
+  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "a", a, "new", 0, kRoot)), EINVAL);
+  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "a", b, "new", 0, kRoot)), EINVAL);
+  EXPECT_EQ(CodeOf(fs_->Rename(kTop, "a", b, "c", RENAME_EXCHANGE, kRoot)), EINVAL);
+  EXPECT_EQ(CodeOf(fs_->Rename(b, "c", kTop, "a", RENAME_EXCHANGE, kRoot)), EINVAL);
+  EXPECT_EQ(CodeOf(fs_->Rename(b, "c", kTop, "c", 0, kRoot)), 0);
 }
 
 TEST_P(ForgedRequestsTest, AVolumeIsNotClonedIntoItself) {

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "base/log.h"
+#include "catalog/catalog.h"
 #include "tests/unit/fsck_fixture.h"
 
 namespace px::testing {
@@ -67,6 +68,18 @@ TEST_F(DamagedPagesTest, QueueCountersAndHeaderAreMadeAnew) {
     Damage(page);
     const auto report = fs::Fsck(dir_, {.repair = true}, [](const std::string&) {});
     ASSERT_TRUE(report) << page << ": " << report.error().ToString();
+    EXPECT_EQ(Fsck(), "") << page;
+    EXPECT_EQ(Wrong(), "") << page;
+  }
+}
+
+TEST_F(DamagedPagesTest, ZeroedPagesAreDamaged) {
+  for (uint64_t page = 1; page <= 9; ++page) {
+    std::fstream(dir_ + "/meta.db", std::ios::in | std::ios::out | std::ios::binary)
+            .seekp(static_cast<std::streamoff>((page - 1) * 4096))
+        << std::string(4096, '\0');
+    EXPECT_NE(Fsck(/*repair=*/true).find(fmt::format("meta.db: page {} is damaged\n", page)),
+              std::string::npos);
     EXPECT_EQ(Fsck(), "") << page;
     EXPECT_EQ(Wrong(), "") << page;
   }
@@ -184,6 +197,25 @@ TEST_F(FsckTest, AnEntryUnderAWrongHashIsPutInItsPlace) {
   });
   ExpectRepaired("wrong hash");
   With([this](Filesystem& fs) { EXPECT_EQ(Read(fs, v_, "f"), "content of f"); });
+}
+
+TEST_F(FsckTest, ADamagedCatalogIsMadeAnew) {
+  SystemClock clock;
+  const std::string path = dir_ + "/catalog.db";
+  ASSERT_TRUE(catalog::Catalog::Open(path, clock)->CreateProject("ann", "vision", ""));
+  EXPECT_EQ(Fsck(), "");
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(2 * 4096)
+      << std::string(4096, 'x');
+  ExpectRepaired("catalog.db: page 3 is damaged");
+  EXPECT_TRUE(catalog::Catalog::Open(path, clock)->FindProject("ann", "vision"));
+  // One of which nothing is left is said to be, and does not keep the rest from being checked.
+  std::ofstream(path) << std::string(8192, 'x');
+  SpoilInode(f_, [](cow::InodeItem* item) { item->nlink = 7; });
+  const std::string lines = Fsck(/*repair=*/true);
+  EXPECT_FALSE(all_repaired_);
+  EXPECT_NE(lines.find("nothing of the catalog can be read"), std::string::npos) << lines;
+  EXPECT_NE(Fsck().find("catalog.db"), std::string::npos);
+  EXPECT_EQ(Fsck().find("link"), std::string::npos) << "repaired all the same";
 }
 
 TEST_F(FsckTest, TheSizeIsTheObjects) {
