@@ -151,7 +151,8 @@ Status VerifyCatalog(const std::string& path) {
   PX_ASSIGN(Statement check, database->Prepare("PRAGMA quick_check(1)"));
   PX_ASSIGN(const bool row, check.Step());
   if (!row || check.Text(0) == "ok") return {};
-  return Fail(EUCLEAN, path + ": " + std::string(check.Text(0)));
+  const std::string_view text = check.Text(0);  // a headline, and what is wrong
+  return Fail(EUCLEAN, fmt::format("{}: {}", path, text.substr(text.rfind('\n') + 1)));
 }
 
 }  // namespace px::catalog

@@ -25,8 +25,8 @@ namespace {
 constexpr int kWriteBackTicks = 20;  // sizes of files open for writing go into the tree that often
 // A power cut takes what is younger than that, at most, and than a tick or two without changes.
 constexpr int kSyncTicks = 10;
-// Twice what making or removing an object takes.
-constexpr auto kPause = std::chrono::microseconds(60);
+// Of reclaim, after each object while there are requests: several times what removing one takes.
+constexpr auto kPause = std::chrono::microseconds(200);
 // Where the store's filesystem is busy, a request that comes meanwhile would wait too long.
 constexpr auto kLongForOne = std::chrono::microseconds(150);
 constexpr auto kNoAhead = std::chrono::milliseconds(50);

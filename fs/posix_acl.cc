@@ -12,6 +12,7 @@ constexpr uint32_t kVersion = 2;
 constexpr uint16_t kUserObj = 0x01, kUser = 0x02, kGroupObj = 0x04, kGroup = 0x08, kMask = 0x10,
                    kOther = 0x20;
 constexpr size_t kHeaderSize = sizeof(uint32_t);
+constexpr uint16_t kPermissions = 7;
 
 }  // namespace
 
@@ -26,6 +27,10 @@ Result<PosixAcl> PosixAcl::Parse(std::string_view xattr) {
   acl.entries_.resize((xattr.size() - kHeaderSize) / sizeof(Entry));
   if (!acl.entries_.empty()) {
     std::memcpy(acl.entries_.data(), xattr.data() + kHeaderSize, xattr.size() - kHeaderSize);
+  }
+  // The kernel lets no other through; as a mode they would be another type of file.
+  for (const Entry& entry : acl.entries_) {
+    if ((entry.perm & ~kPermissions) != 0) return Fail(EINVAL, "ACL with an unknown permission");
   }
   if (acl.Find(kUserObj) == nullptr || acl.Find(kGroupObj) == nullptr ||
       acl.Find(kOther) == nullptr) {

@@ -89,6 +89,25 @@ TEST_P(ForgedRequestsTest, NodesOfNoKindAreEinval) {
   EXPECT_EQ(CodeOf(fs_->MakeNode(kTop, "new", S_IFMT | 0644, 0, kRoot)), EINVAL);
 }
 
+TEST_P(ForgedRequestsTest, AnAclWithUnknownPermissionsIsEinval) {
+  const NodeKey file = Create("file").entry.node;
+  const auto acl = [](uint16_t owner) {
+    std::string bytes("\2\0\0\0", 4);
+    for (const auto& [tag, perm] : {std::pair<uint16_t, uint16_t>{1, owner}, {4, 5}, {32, 5}}) {
+      bytes.append(reinterpret_cast<const char*>(&tag), sizeof tag);
+      bytes.append(reinterpret_cast<const char*>(&perm), sizeof perm);
+      bytes.append("\377\377\377\377");
+    }
+    return bytes;
+  };
+  constexpr const char* kName = "system.posix_acl_access";
+  // Shifted to where the owner's bits are it would be the type of the file.
+  EXPECT_EQ(CodeOf(fs_->SetXattr(file, kName, acl(0300), 0, kRoot)), EINVAL);
+  EXPECT_EQ(fs_->GetAttr(file)->st_mode & S_IFMT, unsigned{S_IFREG});
+  EXPECT_EQ(CodeOf(fs_->SetXattr(file, kName, acl(7), 0, kRoot)), 0);
+  EXPECT_EQ(fs_->GetAttr(file)->st_mode, unsigned{S_IFREG | 0755});
+}
+
 TEST_P(ForgedRequestsTest, ADirectoryDoesNotGoBelowItself) {
   const NodeKey a = MakeDir(kTop, "a");
   const NodeKey b = MakeDir(a, "b");
