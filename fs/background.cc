@@ -26,7 +26,12 @@ constexpr int kWriteBackTicks = 20;  // sizes of files open for writing go into 
 // A power cut takes what is younger than that, at most, and than a tick or two without changes.
 constexpr int kSyncTicks = 10;
 // Of reclaim, after each object while there are requests: several times what removing one takes.
-constexpr auto kPause = std::chrono::microseconds(200);
+constexpr auto kPause = std::chrono::microseconds(400);
+// That gets shorter, so that what is removed all the time does not pile up: half of it after so
+// long, a third after twice that.
+constexpr auto kPatience = std::chrono::seconds(20);
+// One request is followed by others that soon.
+constexpr auto kBusy = std::chrono::milliseconds(10);
 // Where the store's filesystem is busy, a request that comes meanwhile would wait too long.
 constexpr auto kLongForOne = std::chrono::microseconds(150);
 constexpr auto kNoAhead = std::chrono::milliseconds(50);
@@ -336,7 +341,10 @@ void Filesystem::WakePool() {
 // long, where there are two. One that is woken for some microseconds takes one that idles.
 void Filesystem::Pace() {
   const uint64_t requests = kernel_->RequestsRead();
-  if (std::exchange(paced_at_, requests) != requests) std::this_thread::sleep_for(kPause);
+  const auto now = std::chrono::steady_clock::now();
+  if (std::exchange(paced_at_, requests) != requests) busy_until_ = now + kBusy;
+  if (now < busy_until_)
+    std::this_thread::sleep_for(kPause / (1 + (now - reclaim_began_) / kPatience));
 }
 
 void Filesystem::Idle() {
@@ -411,6 +419,7 @@ void Filesystem::Tick(int number) {
 Status Filesystem::BackgroundStep() {
   PX_TRY(checkpoint_());
   if (!reclaim_wanted_.exchange(false)) return {};
+  reclaim_began_ = std::chrono::steady_clock::now();
   for (bool done = false; !done;) {
     {
       const MutexLock lock(background_mutex_);

@@ -721,7 +721,10 @@ class Filesystem {
   std::atomic<bool> plenty_ = false;
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
   std::thread background_;
-  uint64_t paced_at_ = 0;  // of that thread: requests
+  // Of that thread: how many requests there were, until when more are expected, since when it
+  // works.
+  uint64_t paced_at_ = 0;
+  std::chrono::steady_clock::time_point busy_until_, reclaim_began_;
   uint64_t commits_at_tick_ = 0;
   // Of Idle, by any thread: the store's filesystem was slow.
   std::atomic<std::chrono::steady_clock::time_point> no_ahead_before_{
