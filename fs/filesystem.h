@@ -500,6 +500,7 @@ class Filesystem {
   // What its object is now; nothing where it cannot be told.
   static OpenInode::Flushed StateOfObject(const OpenInode& open) PX_REQUIRES_SHARED(open.io);
   // The object's data and size, on disk; *flushed is what they were before.
+  Result<size_t> WriteObject(OpenInode& open, std::string_view data, off_t offset);
   Status FlushObject(OpenInode& open, bool data_only, OpenInode::Flushed* flushed);
   void EndOpen(NodeKey node, int flags, uint64_t handle);
   void Close(OpenInode& open) PX_REQUIRES(open.mutex);
@@ -509,7 +510,9 @@ class Filesystem {
   // Runs `body` on an inode that owns its object, opening and closing it where it is not open.
   Status WithOwn(NodeKey node, const std::function<Status(OpenInode& open)>& body);
   Status TruncateTo(NodeKey node, uint64_t size);
-  Status KillPrivileges(NodeKey node);
+  // Of a file that `writer` changes, or somebody that nothing is known of. setgid goes where the
+  // group may execute it, as for every writer, or where `writer` is not of the group.
+  Status KillPrivileges(NodeKey node, const Caller* writer = nullptr);
   Result<size_t> CopyThroughBuffer(NodeKey from, off_t from_offset, NodeKey to, off_t to_offset,
                                    size_t length);
 
@@ -669,6 +672,10 @@ class Filesystem {
   // has them given back before the caller hears that they were, since he may count on it; for a
   // second at most. With no lock or gate held.
   void GiveBackIfShort(uint64_t bytes);
+  // `call`, which needs so many bytes, and if it ends with ENOSPC once more after what was removed
+  // has been given back. A file that is removed just after its last close is so only when that
+  // arrives, which no caller waits for.
+  Status WithRoom(uint64_t bytes, const std::function<Status()>& call);
   // Of the background thread, between two pieces of work: leaves the processor to those who send
   // requests and to who serves them, while there are any.
   void Pace();

@@ -68,8 +68,10 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       options.keeper = false;
     } else if (word == "noqos") {
       options.quick_wake_ups = false;
-    } else if (word == "ro") {
-      options.filesystem.read_only = true;
+    } else if (word == "ro" || word == "rw") {
+      options.filesystem.read_only = word == "ro";
+    } else if (word == "noatime" || word == "nodiratime") {
+      continue;  // so it is anyway
     } else if (word == "noseal") {
       options.filesystem.seal = false;
     } else if (word.starts_with("trash=")) {
@@ -87,10 +89,11 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
         return Fail(EINVAL, "option '" + word + "': threads must be 2 to 256");
       }
     } else {
-      return Fail(EINVAL,
-                  "unknown mount option '" + word +
-                      "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
-                      "allow_other, ro, nokeeper, threads=N, trash=SECONDS, noseal, noqos)");
+      return Fail(
+          EINVAL,
+          "unknown mount option '" + word +
+              "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
+              "allow_other, ro, rw, noatime, nokeeper, threads=N, trash=SECONDS, noseal, noqos)");
     }
   }
   return options;

@@ -35,21 +35,26 @@ Result<size_t> Filesystem::Read(NodeKey node, std::span<char> buffer, off_t offs
   return done;
 }
 
-Status Filesystem::KillPrivileges(NodeKey node) {
+Status Filesystem::KillPrivileges(NodeKey node, const Caller* writer) {
+  const auto lost = [writer](const cow::InodeItem& item) -> uint32_t {
+    const auto is_member = [&] {
+      return writer == nullptr || writer->gid == item.gid ||
+             (writer->in_group && writer->in_group(item.gid));
+    };
+    const bool group = (item.mode & S_ISGID) != 0 && ((item.mode & S_IXGRP) != 0 || !is_member());
+    return item.mode & (uint32_t{S_ISUID} | (group ? uint32_t{S_ISGID} : 0));
+  };
   bool needed = false;
   PX_TRY(store_->View([&](cow::Reader& reader) -> Status {
     PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, node));
-    needed = (item.mode & S_ISUID) != 0 ||
-             (item.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) ||
-             (item.flags & cow::kInodeHasXattrs) != 0;
+    needed = lost(item) != 0 || (item.flags & cow::kInodeHasXattrs) != 0;
     return {};
   }));
   if (!needed) return {};
   // No gate: a clone may be waiting, with the gate closed, for the very write that this is part of.
   PX_TRY(store_->Update([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(cow::InodeItem item, LoadInode(txn, node));
-    item.mode &= ~uint32_t{S_ISUID};
-    if ((item.mode & S_IXGRP) != 0) item.mode &= ~uint32_t{S_ISGID};
+    item.mode &= ~lost(item);
     if ((item.flags & cow::kInodeHasXattrs) != 0) {
       const Status erased = EraseXattr(txn, node, "security.capability");
       if (!erased && erased.error().code() != ENODATA) return erased;
@@ -65,12 +70,21 @@ Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offs
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
   if (kill_suidgid && IsLive(*open)) PX_TRY(KillPrivileges(node));
-  const ReaderLock io(open->io);
-  if (!open->live) return Fail(EBADF);
-  if (open->sparse != nullptr) return open->sparse->Write(data, offset);
+  size_t done = 0;
+  PX_TRY(WithRoom(data.size(), [&]() -> Status {
+    PX_ASSIGN(done, WriteObject(*open, data, offset));
+    return {};
+  }));
+  return done;
+}
+
+Result<size_t> Filesystem::WriteObject(OpenInode& open, std::string_view data, off_t offset) {
+  const ReaderLock io(open.io);
+  if (!open.live) return Fail(EBADF);
+  if (open.sparse != nullptr) return open.sparse->Write(data, offset);
   size_t done = 0;
   while (done < data.size()) {
-    const ssize_t put = ::pwrite(open->fd.get(), data.data() + done, data.size() - done,
+    const ssize_t put = ::pwrite(open.fd.get(), data.data() + done, data.size() - done,
                                  offset + static_cast<off_t>(done));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) {
@@ -131,20 +145,22 @@ Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length,
   if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
-  if (caller.uid != 0 && IsLive(*open)) PX_TRY(KillPrivileges(node));
+  if (caller.uid != 0 && IsLive(*open)) PX_TRY(KillPrivileges(node, &caller));
   if ((mode & FALLOC_FL_KEEP_SIZE) != 0 && (mode & FALLOC_FL_PUNCH_HOLE) == 0) {
     open->beyond_end = true;
   }
   bool must_save = false;
-  {
+  PX_TRY(WithRoom(static_cast<uint64_t>(length), [&]() -> Status {
     const ReaderLock io(open->io);
     if (!open->live) return Fail(EBADF);
     if (open->sparse != nullptr) {
-      PX_TRY(open->sparse->Fallocate(mode, offset, length, &must_save));
-    } else if (::fallocate(open->fd.get(), mode, offset, length) != 0) {
+      return open->sparse->Fallocate(mode, offset, length, &must_save);
+    }
+    if (::fallocate(open->fd.get(), mode, offset, length) != 0) {
       return FailErrno("fallocate an object");
     }
-  }
+    return {};
+  }));
   if (!must_save) return {};
   const MutexLock lock(open->mutex);
   return open->gone ? Status{} : WriteBack(*open, /*end_live=*/false);
@@ -155,7 +171,7 @@ Result<size_t> Filesystem::CopyRange(NodeKey from, off_t from_offset, NodeKey to
   const auto source = table_.Find(from);
   const auto target = table_.Find(to);
   if (source == nullptr || target == nullptr) return Fail(EBADF);
-  if (caller.uid != 0 && IsLive(*target)) PX_TRY(KillPrivileges(to));
+  if (caller.uid != 0 && IsLive(*target)) PX_TRY(KillPrivileges(to, &caller));
   // Own descriptors, so that no two io locks are held at once.
   UniqueFd in, out;
   bool sparse = false;

@@ -69,6 +69,20 @@ class FullDiskTest : public OnSmallDisk<DiskKind> {
   std::map<std::string, size_t> acknowledged_, sizes_;
 };
 
+// The last close of a file arrives after the call has returned: one that is removed then is in use
+// for a moment more.
+TEST_P(FullDiskTest, SpaceOfAFileThatWasJustClosedCanBeAllocatedAgain) {
+  const auto most = static_cast<off_t>(disk_->FreeBytes() * 3 / 5);
+  const std::string path = In("v/allocated");
+  for (int i = 0; i < 20; ++i) {
+    UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+    ASSERT_TRUE(fd);
+    ASSERT_EQ(::fallocate(fd.get(), 0, 0, most), 0) << i << ": " << strerrorname_np(errno);
+    fd.Reset();
+    ASSERT_EQ(::unlink(path.c_str()), 0);
+  }
+}
+
 TEST_P(FullDiskTest, WhatWasAcknowledgedStaysAndUnlinkGivesSpaceBack) {
   Fill("v");
   ASSERT_GT(acknowledged_.size(), 10U);

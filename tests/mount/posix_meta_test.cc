@@ -134,9 +134,9 @@ TEST_F(ModeRootTest, AccessUsesTheRealUser) {
 
 TEST_F(ModeRootTest, AllocatingAndCopyingByOthersEndsSetuid) {
   Put("from", Pattern(100'000));
-  const auto tried = [](const std::function<int(int)>& change) {
+  const auto tried = [](const std::function<int(int)>& change, mode_t before = 06777) {
     Put("f", Pattern(200'000));
-    EXPECT_EQ(Try(::chmod("f", 06777)), 0);
+    EXPECT_EQ(Try(::chmod("f", before)), 0);
     EXPECT_EQ(AsUser(kAlice, kAlice, {},
                      [&] {
                        const UniqueFd fd = Open("f", O_RDWR);
@@ -149,6 +149,8 @@ TEST_F(ModeRootTest, AllocatingAndCopyingByOthersEndsSetuid) {
   for (const int mode : {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE, kPunch}) {
     EXPECT_EQ(tried([&](int fd) { return Try(::fallocate(fd, mode, 0, 65'536)); }), 0777U) << mode;
   }
+  // setgid of a file that its group may not execute: where the writer is not of the group.
+  EXPECT_EQ(tried([](int fd) { return Try(::fallocate(fd, 0, 0, 65'536)); }, 06666), 0666U);
   EXPECT_EQ(tried([](int fd) {
               const UniqueFd from = Open("from", O_RDONLY);
               off_t in = 0, out = 0;
