@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <fstream>
 #include <map>
@@ -71,16 +72,33 @@ class FullDiskTest : public OnSmallDisk<DiskKind> {
 
 // The last close of a file arrives after the call has returned: one that is removed then is in use
 // for a moment more.
-TEST_P(FullDiskTest, SpaceOfAFileThatWasJustClosedCanBeAllocatedAgain) {
-  const auto most = static_cast<off_t>(disk_->FreeBytes() * 3 / 5);
-  const std::string path = In("v/allocated");
-  for (int i = 0; i < 20; ++i) {
+TEST_P(FullDiskTest, SpaceOfWhatWasJustClosedAndRemovedCanBeAllocated) {
+  const uint64_t part = disk_->FreeBytes() * 2 / 5;
+  std::atomic<bool> stop = false;
+  const auto keep_writing = [&] {
+    const std::string bytes(size_t{1} << 20, 'x');
+    while (!stop) {
+      UniqueFd fd(::open(In("v/written").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+      for (uint64_t done = 0; done < part; done += bytes.size()) {
+        // In passthrough nobody waits for space.
+        if (::write(fd.get(), bytes.data(), bytes.size()) < 0) break;
+      }
+      fd.Reset();
+      ::unlink(In("v/written").c_str());
+    }
+  };
+  std::thread writer(keep_writing);
+  for (int i = 0; i < 30; ++i) {
+    const std::string path = In("v/allocated");
     UniqueFd fd(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
-    ASSERT_TRUE(fd);
-    ASSERT_EQ(::fallocate(fd.get(), 0, 0, most), 0) << i << ": " << strerrorname_np(errno);
+    EXPECT_TRUE(fd);
+    EXPECT_EQ(::fallocate(fd.get(), 0, 0, static_cast<off_t>(part)), 0)
+        << i << ": " << strerrorname_np(errno);
     fd.Reset();
-    ASSERT_EQ(::unlink(path.c_str()), 0);
+    EXPECT_EQ(::unlink(path.c_str()), 0);
   }
+  stop = true;
+  writer.join();
 }
 
 TEST_P(FullDiskTest, WhatWasAcknowledgedStaysAndUnlinkGivesSpaceBack) {
