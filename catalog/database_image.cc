@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -98,14 +100,15 @@ Result<std::optional<std::unordered_set<uint32_t>>> DatabaseImage::FreePages() c
 
 Status DatabaseImage::FindDamaged(uint32_t from, uint32_t count,
                                   const std::function<void(uint32_t, PageState)>& damaged) const {
+  // Behind the last page that is in use something may be left.
+  uint32_t in_use = 0;
   std::optional<std::unordered_set<uint32_t>> free;
+  Page page;
   if (with_log_) {
     PX_ASSIGN(free, FreePages());
+    PX_ASSIGN(const PageState first, Load(1, &page));
+    if (first != PageState::kDamaged) in_use = BigEndian32(page.data() + kPagesAt);
   }
-  // Behind the last page that is in use something may be left.
-  Page page;
-  PX_ASSIGN(const PageState first, Load(1, &page));
-  const uint32_t in_use = first == PageState::kDamaged ? 0 : BigEndian32(page.data() + kPagesAt);
   const auto may_be_empty = [&](uint32_t number) {
     if (number == 1) return false;
     return !free || free->contains(number) || number > in_use || number == kLockPage;

@@ -1,6 +1,5 @@
 #include "catalog/salvage.h"
 
-#include <optional>
 #include <span>
 #include <unordered_set>
 #include <utility>

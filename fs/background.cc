@@ -332,13 +332,6 @@ void Filesystem::GiveBackIfShort(uint64_t bytes) {
   }
 }
 
-Status Filesystem::WithRoom(uint64_t bytes, const std::function<Status()>& call) {
-  Status done = call();
-  if (done || done.error().code() != ENOSPC || !IsSpaceShort(bytes)) return done;
-  GiveBackIfShort(bytes);
-  return call();
-}
-
 void Filesystem::WakePool() {
   if (objects_->PoolSize() > options_.pool_objects / 2) return;
   background_wake_.NotifyOne();

@@ -59,6 +59,8 @@ struct Caller {
   gid_t gid = 0;
   mode_t umask = 0;
   std::function<bool(gid_t)> in_group;  // the gid or a supplementary group
+
+  bool IsMember(gid_t group) const { return group == gid || (in_group && in_group(group)); }
 };
 
 struct Entry {
@@ -675,7 +677,13 @@ class Filesystem {
   // `call`, which needs so many bytes, and if it ends with ENOSPC once more after what was removed
   // has been given back. A file that is removed just after its last close is so only when that
   // arrives, which no caller waits for.
-  Status WithRoom(uint64_t bytes, const std::function<Status()>& call);
+  template <typename Call>
+  auto WithRoom(uint64_t bytes, const Call& call) -> decltype(call()) {
+    auto done = call();
+    if (done || done.error().code() != ENOSPC || !IsSpaceShort(bytes)) return done;
+    GiveBackIfShort(bytes);
+    return call();
+  }
   // Of the background thread, between two pieces of work: leaves the processor to those who send
   // requests and to who serves them, while there are any.
   void Pace();

@@ -37,11 +37,9 @@ Result<size_t> Filesystem::Read(NodeKey node, std::span<char> buffer, off_t offs
 
 Status Filesystem::KillPrivileges(NodeKey node, const Caller* writer) {
   const auto lost = [writer](const cow::InodeItem& item) -> uint32_t {
-    const auto is_member = [&] {
-      return writer == nullptr || writer->gid == item.gid ||
-             (writer->in_group && writer->in_group(item.gid));
-    };
-    const bool group = (item.mode & S_ISGID) != 0 && ((item.mode & S_IXGRP) != 0 || !is_member());
+    const bool group =
+        (item.mode & S_ISGID) != 0 &&
+        ((item.mode & S_IXGRP) != 0 || (writer != nullptr && !writer->IsMember(item.gid)));
     return item.mode & (uint32_t{S_ISUID} | (group ? uint32_t{S_ISGID} : 0));
   };
   bool needed = false;
@@ -70,12 +68,7 @@ Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offs
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
   if (kill_suidgid && IsLive(*open)) PX_TRY(KillPrivileges(node));
-  size_t done = 0;
-  PX_TRY(WithRoom(data.size(), [&]() -> Status {
-    PX_ASSIGN(done, WriteObject(*open, data, offset));
-    return {};
-  }));
-  return done;
+  return WithRoom(data.size(), [&] { return WriteObject(*open, data, offset); });
 }
 
 Result<size_t> Filesystem::WriteObject(OpenInode& open, std::string_view data, off_t offset) {

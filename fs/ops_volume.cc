@@ -34,9 +34,7 @@ Status Filesystem::CheckAccess(cow::Reader& reader, NodeKey dir, unsigned want,
                                const Caller& caller) {
   if (caller.uid == 0) return {};
   PX_ASSIGN(const cow::InodeItem item, LoadInode(reader, dir));
-  const auto in_group = [&caller](gid_t gid) {
-    return gid == caller.gid || (caller.in_group && caller.in_group(gid));
-  };
+  const auto in_group = [&caller](gid_t gid) { return caller.IsMember(gid); };
   if ((item.flags & cow::kInodeHasAccessAcl) != 0) {
     PX_ASSIGN(const std::string bytes, LoadXattr(reader, dir, kAccessAclName));
     PX_ASSIGN(const PosixAcl acl, PosixAcl::Parse(bytes));

@@ -84,8 +84,7 @@ Status Filesystem::SetAcl(cow::Txn& txn, NodeKey node, cow::InodeItem* item, std
     return StoreXattr(txn, node, name, value);
   }
   item->mode = acl.EquivalentMode(item->mode);
-  const bool in_group = caller.uid == 0 || (caller.in_group && caller.in_group(item->gid));
-  if (!in_group) item->mode &= ~uint32_t{S_ISGID};
+  if (caller.uid != 0 && !caller.IsMember(item->gid)) item->mode &= ~uint32_t{S_ISGID};
   if (acl.IsMinimal()) {
     item->flags &= ~cow::kInodeHasAccessAcl;
     const Status erased = EraseXattr(txn, node, name);

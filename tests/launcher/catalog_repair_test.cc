@@ -295,7 +295,6 @@ TEST_F(CatalogRepairTest, ABrokenOffRepairIsFinishedByWhoeverOpens) {
 }
 
 TEST_F(CatalogRepairTest, DamageInTheLogIsFoundAndWhatIsAroundItTakenOver) {
-  std::string last;
   {
     Catalog catalog = Open();
     for (int i = 0; i < 20; ++i) AddExperiment(catalog, projects_[0], "ann", 1);
