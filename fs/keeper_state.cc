@@ -11,23 +11,10 @@
 #include <sstream>
 
 #include "base/unique_fd.h"
+#include "fs/mount_table.h"
 
 namespace px::fs {
 namespace {
-
-// Spaces and the like are written as \040 there.
-std::string Unescape(const std::string& field) {
-  std::string text;
-  for (size_t i = 0; i < field.size(); ++i) {
-    if (field[i] == '\\' && i + 3 < field.size()) {
-      text += static_cast<char>(std::strtol(field.substr(i + 1, 3).c_str(), nullptr, 8));
-      i += 3;
-    } else {
-      text += field[i];
-    }
-  }
-  return text;
-}
 
 // The store of the newest px mount there; empty if there is none.
 std::string StoreOf(const std::string& mountpoint) {
@@ -35,15 +22,8 @@ std::string StoreOf(const std::string& mountpoint) {
                                                     &std::free);
   if (full == nullptr) return {};
   std::string store;
-  std::ifstream table("/proc/self/mountinfo");
-  for (std::string line; std::getline(table, line);) {
-    std::istringstream fields(line);
-    std::string skip, point, type, source;
-    fields >> skip >> skip >> skip >> skip >> point;
-    while (fields >> skip && skip != "-") {
-    }
-    fields >> type >> source;
-    if (type == "fuse.px" && Unescape(point) == full.get()) store = Unescape(source);
+  for (const PxMount& mount : PxMounts()) {
+    if (mount.mountpoint == full.get()) store = mount.store;
   }
   return store;
 }

@@ -8,9 +8,12 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -18,6 +21,7 @@
 #include "catalog/page_table.h"
 #include "catalog/seal_table.h"
 #include "cow/journaled_page_table.h"
+#include "fs/mount_table.h"
 #include "fs/rebuild.h"
 
 namespace px::fs {
@@ -26,6 +30,8 @@ namespace {
 constexpr long kOverlayMagic = 0x794c7630;
 constexpr uint32_t kPagesAtOnce = 4096;
 constexpr uint64_t kCheckpointBytes = uint64_t{16} << 20;
+constexpr std::chrono::seconds kClosing{5};  // for the daemon of a mount that is gone
+constexpr std::chrono::milliseconds kLockAgain{10};
 
 std::string ReadAll(int fd) {
   std::array<char, 512> buffer{};
@@ -73,6 +79,28 @@ bool IsOurs(const std::string& name) {
   return false;
 }
 
+bool IsMounted(const std::string& store) {
+  std::error_code error;
+  const std::string full = std::filesystem::canonical(store, error);
+  const auto mounts = PxMounts();
+  return std::any_of(mounts.begin(), mounts.end(),
+                     [&](const PxMount& mount) { return mount.store == full; });
+}
+
+// unmount(2) returns before the daemon has closed the store.
+Status Lock(int fd, const std::string& path) {
+  const auto give_up = std::chrono::steady_clock::now() + kClosing;
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return FailErrno("lock " + path);
+    if (IsMounted(path) || std::chrono::steady_clock::now() >= give_up) {
+      const std::string holder = ReadAll(fd);
+      return Fail(EBUSY, "store " + path + " is in use" + (holder.empty() ? "" : " by " + holder));
+    }
+    std::this_thread::sleep_for(kLockAgain);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
@@ -99,11 +127,7 @@ Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
   }
   UniqueFd lock(::open((path + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return FailErrno("open " + path + "/lock");
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return FailErrno("lock " + path);
-    const std::string holder = ReadAll(lock.get());
-    return Fail(EBUSY, "store " + path + " is in use" + (holder.empty() ? "" : " by " + holder));
-  }
+  PX_TRY(Lock(lock.get(), path));
   // Names and sizes of everybody's files are in it.
   constexpr mode_t kOthers = 077;
   if (create && (info.st_mode & kOthers) != 0 && info.st_uid == ::geteuid()) {
@@ -111,6 +135,9 @@ Result<StoreDir> StoreDir::Open(const std::string& path, bool create) {
     if (has_format) LogWarn("{} was open to others: its mode is 0700 now", path);
   }
   StoreDir dir(path, std::move(lock));
+  if (const Status said = dir.SayHolder(fmt::format("px-fs (pid {})\n", ::getpid())); !said) {
+    LogDebug("{}", said.error().ToString());  // a damaged disk can still be checked
+  }
   PX_TRY(dir.CheckFormat(create));
   return dir;
 }
@@ -166,8 +193,13 @@ Status StoreDir::WriteFormat(std::string uuid) const {
 
 Status StoreDir::Announce(const std::string& mountpoint, pid_t holder) const {
   const std::string text = fmt::format("px-fs (pid {}, mounted on {})\n", holder, mountpoint);
-  if (::ftruncate(lock_.get(), 0) != 0 ||
-      ::pwrite(lock_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+  return SayHolder(text);
+}
+
+// Its block is kept, so that it can be said on a full disk.
+Status StoreDir::SayHolder(const std::string& text) const {
+  if (::pwrite(lock_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
+      ::ftruncate(lock_.get(), static_cast<off_t>(text.size())) != 0) {
     return FailErrno("write " + path_ + "/lock");
   }
   return {};

@@ -28,8 +28,9 @@ class StoreDir {
  public:
   // Makes the store where `create` is set and there is none (the directory may exist, empty or with
   // an unfinished store in it). EBUSY if another process has it open, with that process named in
-  // the context; ENOENT no store there; EPROTONOSUPPORT a store of a newer format; ENOTEMPTY
-  // `create` in a directory with other things in it.
+  // the context: at once where the store is mounted, after 5 seconds where it is not, since its
+  // daemon may be about to end; ENOENT no store there; EPROTONOSUPPORT a store of a newer format;
+  // ENOTEMPTY `create` in a directory with other things in it.
   static Result<StoreDir> Open(const std::string& path, bool create);
 
   // The same with the lock as another process of this mount holds it.
@@ -51,6 +52,7 @@ class StoreDir {
 
  private:
   StoreDir(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
+  Status SayHolder(const std::string& text) const;
   Status CheckFormat(bool create) const;
   // With a new uuid, or the one given.
   Status WriteFormat(std::string uuid) const;

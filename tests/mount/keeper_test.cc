@@ -477,6 +477,30 @@ TEST_F(OwnMountTest, SigtermEndsTheMountInOrder) {
   }
 }
 
+// unmount(2), which does not wait for the daemon.
+TEST_F(OwnMountTest, CanBeMountedAndCheckedAtOnceAfterItWasUnmounted) {
+  for (const bool check : {true, false, false, false}) {
+    for (int i = 0; i < 200; ++i) Put(fmt::format("{}/f{}", mnt(), i), "some");
+    const pid_t before = keeper_;
+    ASSERT_EQ(Execute({"/usr/bin/fusermount3", "-u", mnt()}).exit_code, 0);
+    const std::string store = base_ + "/store";
+    if (check) {
+      const RunResult fsck = Execute({program(), "fsck", store});
+      EXPECT_EQ(fsck.exit_code, 0) << fsck.output;
+    }
+    const RunResult mounted = Execute({program(), "mount", "--store", store, mnt()});
+    ASSERT_EQ(mounted.exit_code, 0) << mounted.output;
+    ASSERT_TRUE(Becomes([&] { return Word("keeper") != before; }));
+    keeper_ = Word("keeper");
+    EXPECT_EQ(Get(mnt() + "/f199"), "some");
+  }
+  const std::string elsewhere = base_ + "/elsewhere";
+  ASSERT_EQ(Try(::mkdir(elsewhere.c_str(), 0755)), 0);
+  const RunResult twice = Execute({program(), "mount", "--store", base_ + "/store", elsewhere});
+  EXPECT_EQ(twice.exit_code, 11) << twice.output;
+  EXPECT_NE(twice.output.find(" is in use by "), std::string::npos) << twice.output;
+}
+
 TEST_F(OwnMountTest, WhatIsWrittenAfterTheMountWasEndedByForceIsThere) {
   const UniqueFd fd = Open(mnt() + "/f", O_CREAT | O_RDWR);
   WriteAt(fd.get(), 0, "1");
