@@ -300,6 +300,7 @@ Status Filesystem::RemoveOrphans() {
 }
 
 void Filesystem::WakeBackground(uint64_t bytes) {
+  removed_ += bytes;
   reclaim_wanted_ = true;
   if (!IsSpaceShort(bytes)) return;
   reclaim_now_ = true;
@@ -307,7 +308,7 @@ void Filesystem::WakeBackground(uint64_t bytes) {
 }
 
 bool Filesystem::IsSpaceShort(uint64_t bytes) const {
-  return !plenty_ && !options_.read_only && HasNoRoomFor(bytes);
+  return !plenty_ && !options_.read_only && HasNoRoomFor(bytes + removed_);
 }
 
 bool Filesystem::HasNoRoomFor(uint64_t bytes) const {
@@ -321,11 +322,12 @@ Result<Filesystem::Space> Filesystem::SpaceLeft() const {
   return Space{size, size == 0 ? UINT64_MAX : uint64_t{info.f_bavail} * info.f_frsize};
 }
 
-void Filesystem::GiveBackIfShort(uint64_t bytes) {
+void Filesystem::GiveBackIfShort(uint64_t removed, uint64_t wanted) {
+  removed_ += removed;
   reclaim_wanted_ = true;
   const auto until = std::chrono::steady_clock::now() + kGiveBack;
-  for (bool done = false;
-       !done && IsSpaceShort(bytes) && std::chrono::steady_clock::now() < until;) {
+  for (bool done = false; !done && IsSpaceShort(std::max(removed, wanted)) &&
+                          std::chrono::steady_clock::now() < until;) {
     // What cannot be given back now the background thread will, and complains if it cannot.
     if (!ReclaimStep(&done, Reclaim::kSpace)) return;
     if (done && sealer_ != nullptr) sealer_->LetGo();
@@ -433,6 +435,7 @@ Status Filesystem::BackgroundStep() {
 
 Status Filesystem::ReclaimStep(bool* done, Reclaim how) {
   const MutexLock lock(reclaim_mutex_);
+  const uint64_t removed = removed_;
   if (how == Reclaim::kPaced && IsSpaceShort(0)) how = Reclaim::kSpace;
   PX_ASSIGN(const size_t rows, store_->ReclaimStep(kReclaimNodes));
   const size_t sync_for = rows == 0 || how == Reclaim::kSpace ? 1 : kFreedSync;
@@ -444,6 +447,7 @@ Status Filesystem::ReclaimStep(bool* done, Reclaim how) {
   seals_->Removed(freed);
   if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
   *done = rows == 0 && freed.empty();
+  if (*done) removed_ -= removed;
   return {};
 }
 

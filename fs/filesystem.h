@@ -668,12 +668,13 @@ class Filesystem {
   Result<Space> SpaceLeft() const;
   // Less is left than that and a reserve. False where nobody can say.
   bool HasNoRoomFor(uint64_t bytes) const;
-  // So that it matters whether so many bytes are given back now.
+  // For so many bytes and once more what was removed: it matters whether that is given back now. A
+  // writer in passthrough cannot be helped once the kernel has refused him.
   bool IsSpaceShort(uint64_t bytes) const;
   // After so many bytes were removed or truncated, for reclaim to give back: where space is short,
   // has them given back before the caller hears that they were, since he may count on it; for a
-  // second at most. With no lock or gate held.
-  void GiveBackIfShort(uint64_t bytes);
+  // second at most. With no lock or gate held. `wanted`: so many bytes are to be written now.
+  void GiveBackIfShort(uint64_t removed, uint64_t wanted = 0);
   // `call`, which needs so many bytes, and if it ends with ENOSPC once more after what was removed
   // has been given back. A file that is removed just after its last close is so only when that
   // arrives, which no caller waits for.
@@ -681,7 +682,7 @@ class Filesystem {
   auto WithRoom(uint64_t bytes, const Call& call) -> decltype(call()) {
     auto done = call();
     if (done || done.error().code() != ENOSPC || !IsSpaceShort(bytes)) return done;
-    GiveBackIfShort(bytes);
+    GiveBackIfShort(0, bytes);
     return call();
   }
   // Of the background thread, between two pieces of work: leaves the processor to those who send
@@ -732,6 +733,8 @@ class Filesystem {
   bool stopping_ PX_GUARDED_BY(background_mutex_) = false;
   std::atomic<bool> reclaim_wanted_ = true;
   std::atomic<bool> reclaim_now_ = false;  // and not at the next tick
+  // Bytes that were removed since reclaim last found nothing left to do, about.
+  std::atomic<uint64_t> removed_ = 0;
   // So much space is left that it does not become short before the next tick.
   std::atomic<bool> plenty_ = false;
   Mutex reclaim_mutex_;  // one reclaims at a time; outermost
