@@ -120,11 +120,13 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
     case PX_IOC_SNAPSHOT:
     case PX_IOC_SNAPSHOT_DROP:
     case PX_IOC_ACCEPT: {
+      PX_TRY(session.RefuseIfReadOnly());
       PX_ASSIGN(const px_ioc_name named, ArgumentOf<px_ioc_name>(argument));
       PX_ASSIGN(const std::string name, NameOf(named.name));
       return ServeNamed(req, session, node, command, name);
     }
     case PX_IOC_CLONE: {
+      PX_TRY(session.RefuseIfReadOnly());
       PX_ASSIGN(px_ioc_clone clone, ArgumentOf<px_ioc_clone>(argument));
       PX_ASSIGN(const std::string name, NameOf(clone.name));
       return Later(req, session, [req, &session, node, clone, name, out_size]() mutable -> Status {
@@ -143,6 +145,7 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
         return Reply(req, out, out_size);
       });
     case PX_IOC_RESTORE: {
+      PX_TRY(session.RefuseIfReadOnly());
       PX_ASSIGN(const px_ioc_restore restore, ArgumentOf<px_ioc_restore>(argument));
       PX_ASSIGN(const std::string name, NameOf(restore.name));
       return Later(req, session, [req, &session, node, restore, name]() -> Status {
@@ -152,6 +155,7 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
       });
     }
     case PX_IOC_UNDELETE: {
+      PX_TRY(session.RefuseIfReadOnly());
       PX_ASSIGN(const px_ioc_undelete undelete, ArgumentOf<px_ioc_undelete>(argument));
       PX_ASSIGN(const std::string name, NameOf(undelete.name));
       return Later(req, session, [req, &session, node, undelete, name]() -> Status {
@@ -163,6 +167,7 @@ Status ServeControl(fuse_req_t req, FuseSession& session, NodeKey node, unsigned
     }
     case PX_IOC_GC: {
       PX_ASSIGN(px_ioc_gc gc, ArgumentOf<px_ioc_gc>(argument));
+      if ((gc.flags & PX_GC_DRY_RUN) == 0) PX_TRY(session.RefuseIfReadOnly());
       return Later(req, session, [req, &session, gc, out_size]() mutable -> Status {
         PX_TRY(session.filesystem().CollectGarbage(&gc, CallerOf(req)));
         return Reply(req, gc, out_size);

@@ -74,6 +74,7 @@ bool UsesUring(const SessionOptions& options) { return options.io_uring && Kerne
 FuseSession::FuseSession(SessionOptions options, std::string mountpoint)
     : options_(std::move(options)),
       mountpoint_(std::move(mountpoint)),
+      read_only_(mountpoint_),
       buffers_(std::make_unique<SessionBuffers>(options_.threads)),
       control_(std::make_unique<ControlThreads>(kControlThreads)) {}
 
@@ -89,6 +90,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
   std::string settings = "default_permissions,noatime,fsname=" + options.name + ",subtype=px";
   if (options.allow_other) settings += ",allow_other";
   if (::geteuid() == 0) settings += ",dev,suid";
+  settings += options.flags;
   if (options.filesystem.read_only) settings += ",ro";
   if (UsesUring(options)) settings += ",io_uring";
   std::vector<std::string> words = {"px-fs", "-o", settings};
@@ -113,6 +115,11 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(Filesystem::Parts parts,
   self->device_.Set(fuse_session_fd(self->session_));
   self->mounted_ = true;
   return self;
+}
+
+Status FuseSession::RefuseIfReadOnly() {
+  const bool refuse = options_.filesystem.read_only || read_only_.IsReadOnly();
+  return refuse ? Status(Fail(EROFS)) : Status{};
 }
 
 FuseSession::~FuseSession() {

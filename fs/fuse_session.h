@@ -11,6 +11,7 @@
 #include "fs/filesystem.h"
 #include "fs/fuse_device.h"
 #include "fs/keeper_link.h"
+#include "fs/mount_table.h"
 #include "fs/notifier.h"
 #include "fs/request.h"
 #include "fs/wake_latency.h"
@@ -28,6 +29,7 @@ struct SessionOptions {
   std::string name;            // shown as the source of the mount
   bool keeper = true;          // one is wanted, where io_uring is not used
   bool quick_wake_ups = true;  // of processors, while many requests come; where we may ask for it
+  std::string flags;           // of the mount, for the FUSE library: ",nosuid,noexec"
 };
 
 // What the keeper is given beside the device.
@@ -78,6 +80,8 @@ class FuseSession final : public KernelSide {
   void Defer(std::function<void()> work);
   void Answered();
   void RefusePassthrough() { passthrough_refused_ = true; }
+  // Fails with EROFS where the mount was made or became read-only.
+  Status RefuseIfReadOnly();
   std::string StatusJson();
   void set_uring(bool on) { uring_ = on; }
   bool uring() const { return uring_; }
@@ -105,6 +109,7 @@ class FuseSession final : public KernelSide {
 
   const SessionOptions options_;
   const std::string mountpoint_;
+  ReadOnlyWatch read_only_;
   KeeperLink* keeper_ = nullptr;
   KeptFds kept_;
   std::unique_ptr<Filesystem> filesystem_;

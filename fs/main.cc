@@ -15,6 +15,7 @@
 #include "fs/fsck.h"
 #include "fs/keeper_state.h"
 #include "fs/mount_command.h"
+#include "fs/mount_helper.h"
 #include "fs/receive.h"
 #include "fs/scrub_command.h"
 #include "fs/send.h"
@@ -390,7 +391,16 @@ Status PrintScrubStatus(const std::string& path, bool json) {
   return {};
 }
 
+// As mount(8) wants it: 1 for how it was called, 32 for what failed.
+int MountHelper(const std::vector<std::string>& words) {
+  const Status done = RunMountHelper(words);
+  if (done) return 0;
+  fmt::print(stderr, "mount.fuse.px: {}\n", done.error().ToString());
+  return done.error().code() == EINVAL ? 1 : 32;
+}
+
 int Main(int argc, char** argv) {
+  if (argc > 0 && IsMountHelper(argv[0])) return MountHelper({argv + 1, argv + argc});
   CLI::App app("px-fs: experiments as copy-on-write volumes", "px-fs");
   app.require_subcommand(1);
   app.set_version_flag("--version", PX_VERSION);

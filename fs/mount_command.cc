@@ -23,6 +23,7 @@
 #include "fs/keeper.h"
 #include "fs/keeper_link.h"
 #include "fs/keeper_state.h"
+#include "fs/mount_helper.h"
 #include "fs/notifier.h"
 #include "fs/store_dir.h"
 
@@ -72,6 +73,8 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
       options.filesystem.read_only = word == "ro";
     } else if (word == "noatime" || word == "nodiratime") {
       continue;  // so it is anyway
+    } else if (word == "nosuid" || word == "nodev" || word == "noexec") {
+      options.flags += "," + word;
     } else if (word == "noseal") {
       options.filesystem.seal = false;
     } else if (word.starts_with("trash=")) {
@@ -89,11 +92,11 @@ Result<SessionOptions> ParseOptions(const std::vector<std::string>& words) {
         return Fail(EINVAL, "option '" + word + "': threads must be 2 to 256");
       }
     } else {
-      return Fail(
-          EINVAL,
-          "unknown mount option '" + word +
-              "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
-              "allow_other, ro, rw, noatime, nokeeper, threads=N, trash=SECONDS, noseal, noqos)");
+      return Fail(EINVAL, "unknown mount option '" + word +
+                              "' (known: passthrough, nopassthrough, io_uring, noio_uring, "
+                              "allow_other, ro, rw, nosuid, nodev, noexec, noatime, nokeeper, "
+                              "threads=N, trash=SECONDS, "
+                              "noseal, noqos)");
     }
   }
   return options;
@@ -208,7 +211,8 @@ std::string OwnProgram() {
   const std::string self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string called = program_invocation_name;
   if (called.find('/') == std::string::npos) return self;
-  const std::string full = std::filesystem::absolute(called, error);
+  std::string full = std::filesystem::absolute(called, error);
+  if (IsMountHelper(called)) full = std::filesystem::canonical(full, error);
   return std::filesystem::equivalent(full, "/proc/self/exe", error) && !error ? full : self;
 }
 

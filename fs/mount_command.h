@@ -12,8 +12,8 @@ struct MountRequest {
   std::string store;
   std::string mountpoint;
   std::vector<std::string> options;  // passthrough, nopassthrough, io_uring, noio_uring,
-                                     // allow_other, ro, nokeeper, threads=N, trash=SECONDS,
-                                     // noseal, noqos
+                                     // allow_other, ro, nosuid, nodev, noexec, nokeeper,
+                                     // threads=N, trash=SECONDS, noseal, noqos
   bool foreground = false;
   bool quiet = false;  // nobody reads standard error: the log goes to STORE/px-fs.log
   int link_fd = -1;    // of a daemon that a keeper started: their socket
