@@ -36,6 +36,7 @@
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "catalog/log_frames.h"
+#include "catalog/space_reserve.h"
 #include "catalog/sqlite.h"
 #include "cow/page_table.h"
 
@@ -58,7 +59,8 @@ class SqlitePageTable final : public cow::PageTable {
   struct Private {};
 
  public:
-  SqlitePageTable(Private, std::string dir) : dir_(std::move(dir)) {}
+  SqlitePageTable(Private, std::string dir)
+      : dir_(std::move(dir)), reserve_(dir_ + "/meta.reserve") {}
   // Opens `dir`/meta.db; makes it if `create` and there is none; migrates an older format. `boot`
   // stands for the running kernel; empty: asks it.
   static Result<std::unique_ptr<SqlitePageTable>> Open(const std::string& dir, bool create,
@@ -98,6 +100,10 @@ class SqlitePageTable final : public cow::PageTable {
   Status ScanPages(const std::function<bool(cow::NodeId)>& visit) override;
   Status ScanNodeRefs(const std::function<bool(cow::NodeId, uint64_t)>& visit) override;
   Status ScanObjectRefs(const std::function<bool(cow::ObjectId, uint64_t)>& visit) override;
+
+  Status Settle() override { return Checkpoint(); }
+  bool KeepReserve() override { return reserve_.Keep(); }
+  bool GiveUpReserve(bool everything) override { return reserve_.GiveUp(everything); }
 
   // Copies what the log holds into the database, beside readers and commits; while the log is
   // larger than 64 MiB it holds off commits at the end, so that the log can start afresh, and gives
@@ -151,6 +157,7 @@ class SqlitePageTable final : public cow::PageTable {
   Status RunCheckpoint(int mode, uint64_t* log_pages) PX_REQUIRES(checkpoint_mutex_);
 
   const std::string dir_;
+  SpaceReserve reserve_;
   std::string boot_;
   LastUse last_use_ = LastUse::kClosed;
   bool killed_ = false;  // on this boot; a power cut before that may not be settled either

@@ -39,7 +39,7 @@ Result<std::unique_ptr<JournaledPageTable>> JournaledPageTable::Open(
 Status JournaledPageTable::Recover(const std::string& dir, const std::string& boot, Damage damage) {
   PX_ASSIGN(const uint64_t taken_over, below_->LoadCounter(Counter::kJournal));
   Layer layer;
-  uint64_t last = taken_over;
+  uint64_t last = taken_over, handed_over = taken_over;
   const auto load = [&](NodeId id, std::span<std::byte> out) -> Status {
     const auto found = layer.pages.find(id.value);
     Status loaded;
@@ -60,11 +60,17 @@ Status JournaledPageTable::Recover(const std::string& dir, const std::string& bo
     PX_ASSIGN(const DecodedBatch decoded, DecodeRecord(record, load));
     layer.Apply(decoded.batch);
     last = seq;
-    return {};
+    // Piece by piece, each of them a state that was: on a full disk the log below has room for one.
+    if (layer.pages.size() < kDuePages / 2 && layer.unqueued.size() < kDueRows) return {};
+    PX_TRY(HandOverOnFullDisk(layer, last));
+    layer = Layer();
+    handed_over = last;
+    return below_->Settle();
   };
   PX_ASSIGN(journal_, Journal::Open(dir, boot, taken_over, damage, replay));
-  if (last != taken_over) PX_TRY(HandOverLayer(layer, last));
+  if (last != handed_over) PX_TRY(HandOverOnFullDisk(layer, last));
   PX_TRY(journal_->Restart(last));
+  if (!below_->KeepReserve()) LogWarn("{}: too little space: only what gives some back works", dir);
   const MutexLock lock(mutex_);
   seq_ = handed_over_ = synced_ = last;
   return {};
@@ -289,7 +295,7 @@ Status JournaledPageTable::MakeRoom(size_t size) {
     const uint64_t attempt = attempts_;
     wake_.NotifyOne();
     while (attempts_ == attempt) settled_.Wait(mutex_);
-    if (!failed_) return failed_;
+    if (!failed_ && !(out_of_space_ && below_->GiveUpReserve(/*everything=*/false))) return failed_;
   }
   return {};
 }
@@ -344,6 +350,16 @@ void JournaledPageTable::StartPassing() {
   passing_seq_ = seq_;
   active_ = Layer();
   journal_->Switch();
+}
+
+Status JournaledPageTable::HandOverOnFullDisk(const Layer& layer, uint64_t seq) {
+  for (;;) {
+    const Status done = HandOverLayer(layer, seq);
+    const int code = done ? 0 : done.error().code();
+    if (code != ENOSPC && code != EDQUOT) return done;
+    if (!below_->GiveUpReserve(/*everything=*/true)) return done;
+    PX_TRY(below_->Settle());
+  }
 }
 
 Status JournaledPageTable::HandOverLayer(const Layer& layer, uint64_t seq) {

@@ -6,7 +6,7 @@
 // batches of that time is written once.
 //
 // Durability: as PageTable says. After Commit the batch is in the journal (a kill cannot undo it),
-// after Sync it is there durably. Open replays what the table below has not, in one batch. Sync has
+// after Sync it is there durably. Open replays what the table below has not, in pieces. Sync has
 // the caller's objects flushed first (BeforeSync) and then puts a sync point into the journal;
 // after a power cut only what comes before the last one is replayed, so that everything the batches
 // name is there.
@@ -65,9 +65,12 @@ class JournaledPageTable final : public PageTable {
   Status ScanObjectRefs(const std::function<bool(ObjectId, uint64_t)>& visit) override;
 
   PageTable* below() { return below_.get(); }
-  // The table below had no room (ENOSPC, EDQUOT) when it was last handed something: until it has,
-  // the rest of the journal should be left to what makes room. Any thread.
-  bool OutOfSpace() const { return out_of_space_.load(std::memory_order_relaxed); }
+  // The table below had no room (ENOSPC, EDQUOT) when it was last handed something, or its reserve
+  // is not whole: until that has changed, the rest of the journal should be left to what makes
+  // room. Any thread.
+  bool OutOfSpace() const {
+    return out_of_space_.load(std::memory_order_relaxed) || !below_->KeepReserve();
+  }
 
   // Hands over what was committed before the call, durably.
   Status HandOver();
@@ -110,6 +113,8 @@ class JournaledPageTable final : public PageTable {
   Status SyncJournal(uint64_t covered) PX_REQUIRES(sync_mutex_);
   Status WaitHandedOver(uint64_t seq) PX_REQUIRES(mutex_);
   Status HandOverLayer(const Layer& layer, uint64_t seq);
+  // With what is kept in reserve, if need be; for who opens the table.
+  Status HandOverOnFullDisk(const Layer& layer, uint64_t seq);
   void Loop();
 
   const std::unique_ptr<PageTable> below_;

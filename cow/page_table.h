@@ -112,6 +112,18 @@ class PageTable {
   // error (ENOSPC, EDQUOT, no descriptor) a later call tries again.
   virtual Status Sync() = 0;
 
+  // Gets ready for another batch of any size: what a log of the table holds goes where it belongs,
+  // so that the log needs no more space than it has.
+  virtual Status Settle() { return {}; }
+  // Space that is kept for who must commit on a full disk. Keep: makes it whole, and says whether
+  // it is. Give up, after ENOSPC or EDQUOT: whether there was some, so that another try is worth
+  // it; `everything`: half of it is for who opens the table next, and else stays. Any thread.
+  virtual bool KeepReserve() { return true; }
+  virtual bool GiveUpReserve(bool everything) {
+    (void)everything;
+    return false;
+  }
+
   // For check and tests: every page id, every count above 1.
   virtual Status ScanPages(const std::function<bool(NodeId)>& visit) = 0;
   virtual Status ScanNodeRefs(const std::function<bool(NodeId, uint64_t)>& visit) = 0;

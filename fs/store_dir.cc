@@ -50,6 +50,7 @@ bool IsOurs(const std::string& name) {
                             "meta.db-shm",
                             "meta.log.0",
                             "meta.log.1",
+                            "meta.reserve",
                             "objects",
                             "open.slots",
                             "catalog.db",

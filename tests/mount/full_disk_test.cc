@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -222,6 +223,48 @@ TEST_P(FullDiskTest, AFullStoreMountsAgainAfterAKill) {
   ASSERT_TRUE(disk_->Unmount());
   ASSERT_TRUE(disk_->Mount(GetParam().options)) << disk_->Log();
   ExpectAllThere();
+}
+
+// The journal then holds more than its log and database have room for. Each time some more is
+// tried.
+TEST_P(FullDiskTest, AStoreFullOfSmallFilesMountsAgainHoweverOften) {
+  ASSERT_EQ(Allocate(In("ballast/big"), disk_->FreeBytes() - (uint64_t{20} << 20)), 0);
+  const std::string value(1500, 'v');
+  size_t tried = 0;
+  for (int round = 0; round < 3; ++round) {
+    for (int refused = 0; refused < 200;) {
+      const std::string path = In("v/f" + std::to_string(++tried));
+      const int error = WriteFile(path, Content(tried, 4096), /*sync=*/false);
+      ASSERT_TRUE(error == 0 || error == ENOSPC) << strerrorname_np(error);
+      if (error != 0) {
+        ++refused;
+        continue;
+      }
+      acknowledged_[path] = tried;
+      sizes_[path] = 4096;
+      ::setxattr(path.c_str(), "user.a", value.data(), value.size(), 0);
+    }
+    if (round % 2 == 0) {
+      ASSERT_TRUE(disk_->Unmount());
+    } else {
+      disk_->KillDaemon();
+    }
+    const Status mounted = disk_->Mount(GetParam().options);
+    ASSERT_TRUE(mounted) << round << ": " << mounted.error().ToString() << disk_->Log();
+    ExpectAllThere();
+  }
+  ASSERT_GT(acknowledged_.size(), 300U);
+  ASSERT_EQ(CloneVolume(In("v"), In("w")), ENOSPC);
+  for (const auto& [path, number] : acknowledged_) ASSERT_EQ(::unlink(path.c_str()), 0) << path;
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (CloneVolume(In("v"), In("w")) != 0) {
+    ASSERT_LT(std::chrono::steady_clock::now(), limit) << disk_->FreeBytes() << disk_->Log();
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(WriteFile(In("v/again"), Content(1, 1 << 20), true), 0);
+  ASSERT_TRUE(disk_->Unmount());
+  const RunResult fsck = SmallDisk::PxFs({"fsck", disk_->store()});
+  EXPECT_EQ(fsck.exit_code, 0) << fsck.output;
 }
 
 // As after an error of the disk, or a power cut: what was not flushed is gone, nothing can be

@@ -44,8 +44,30 @@ class Shared final : public PageTable {
     return table_.LoadQueue(kind, max, limit);
   }
   Result<uint64_t> LoadCounter(Counter counter) override { return table_.LoadCounter(counter); }
-  Status Commit(const PageBatch& batch) override { return table_.Commit(batch); }
+  Status Commit(const PageBatch& batch) override {
+    if (batch.pages.size() > room) return Fail(ENOSPC);
+    room -= batch.pages.size();
+    return table_.Commit(batch);
+  }
   Status Sync() override { return table_.Sync(); }
+  Status Settle() override {
+    room = most_room;
+    return {};
+  }
+  bool GiveUpReserve(bool everything) override {
+    const size_t gives = everything ? reserve : reserve / 2;
+    reserve -= gives;
+    room += gives;
+    most_room += gives;
+    return gives > 0;
+  }
+  bool KeepReserve() override { return reserve > 0; }
+  // In pages: what can be committed before the next Settle, and after it.
+  static inline size_t room = SIZE_MAX, most_room = SIZE_MAX, reserve = 1;
+  static void SetRoom(size_t pages, size_t kept) {
+    room = most_room = pages;
+    reserve = kept;
+  }
   Status ScanPages(const std::function<bool(NodeId)>& visit) override {
     return table_.ScanPages(visit);
   }
@@ -326,6 +348,56 @@ TEST_F(JournalTest, FullTableBelowIsReportedWhenTheJournalIsFullAndNothingIsLost
   ASSERT_TRUE(Put(put + 1, 7));
   ASSERT_TRUE(table_->HandOver());
   for (uint64_t id = 1; id <= put; ++id) ASSERT_EQ(Get(id), static_cast<int>((id - 1) % 250));
+}
+
+// As a log has it: its space is there again when it was settled.
+TEST_F(JournalTest, IsReplayedInPiecesThatALogHasRoomFor) {
+  constexpr uint64_t kPages = 1700;
+  below_.FailCommits(1'000'000, EIO);
+  for (uint64_t id = 1; id <= kPages; ++id) {
+    ASSERT_TRUE(Put(id, static_cast<int>(id % 200)));
+    ASSERT_TRUE(Put(1, static_cast<int>(id % 100)));
+  }
+  Kill();
+  Shared::SetRoom(600, 1);
+  Open();
+  for (uint64_t id = 2; id <= kPages; ++id) ASSERT_EQ(Get(id), static_cast<int>(id % 200)) << id;
+  EXPECT_EQ(Get(1), static_cast<int>(kPages % 100));
+  EXPECT_EQ(Shared::reserve, 1U);
+  Shared::SetRoom(SIZE_MAX, 1);
+}
+
+TEST_F(JournalTest, WhatIsKeptInReserveIsForWhoOpensIt) {
+  for (uint64_t id = 1; id <= 100; ++id) ASSERT_TRUE(Put(id, 1));
+  Kill();
+  Shared::SetRoom(50, 80);
+  Open();
+  EXPECT_EQ(Get(100), 1);
+  EXPECT_EQ(Shared::reserve, 0U);
+  EXPECT_TRUE(table_->OutOfSpace());
+  Shared::reserve = 1;
+  EXPECT_FALSE(table_->OutOfSpace());
+
+  for (uint64_t id = 101; id <= 200; ++id) ASSERT_TRUE(Put(id, 2));
+  Kill();
+  Shared::SetRoom(50, 20);  // not enough
+  table_.reset();
+  const auto refused = JournaledPageTable::Open(std::make_unique<Shared>(&below_), dir_, "boot");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ENOSPC);
+  Shared::SetRoom(SIZE_MAX, 1);
+  Open();
+  EXPECT_EQ(Get(200), 2);
+}
+
+TEST_F(JournalTest, HalfOfTheReserveIsForWhoNeedsRoomInAFullJournal) {
+  Shared::SetRoom(0, 100'000);
+  uint64_t put = 0;
+  while (put < 10'000 && Shared::reserve == 100'000) ASSERT_TRUE(Put(++put, 3)) << put;
+  EXPECT_EQ(Shared::reserve, 50'000U);
+  Shared::SetRoom(SIZE_MAX, 1);
+  ASSERT_TRUE(table_->HandOver());
+  EXPECT_EQ(Get(put), 3);
 }
 
 // Pages 100 to 99 + kLarge.

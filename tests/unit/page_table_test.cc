@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -219,6 +221,31 @@ TEST_F(PageTableTest, SyncNoticesThatTheLogIsGone) {
   const Status status = table_->Sync();
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code(), EIO);
+}
+
+TEST_F(PageTableTest, KeepsSpaceInReserve) {
+  const auto allocated = [&] {
+    struct stat info{};
+    EXPECT_EQ(::stat(PathOf("meta.reserve").c_str(), &info), 0);
+    return std::min<off_t>(info.st_size, info.st_blocks * 512);
+  };
+  ASSERT_TRUE(table_->KeepReserve());
+  const off_t whole = allocated();
+  EXPECT_GE(whole, off_t{4} << 20);
+  EXPECT_TRUE(table_->GiveUpReserve(/*everything=*/false));
+  EXPECT_EQ(allocated(), whole / 2);
+  EXPECT_FALSE(table_->GiveUpReserve(/*everything=*/false));
+  EXPECT_TRUE(table_->GiveUpReserve(/*everything=*/true));
+  EXPECT_EQ(allocated(), 0);
+  EXPECT_FALSE(table_->GiveUpReserve(/*everything=*/true));
+  ASSERT_TRUE(table_->KeepReserve());
+  EXPECT_EQ(allocated(), whole);
+  // Somebody copied the store, and left holes in the copy.
+  ASSERT_EQ(::truncate(PathOf("meta.reserve").c_str(), 0), 0);
+  ASSERT_EQ(::truncate(PathOf("meta.reserve").c_str(), whole), 0);
+  Open();
+  ASSERT_TRUE(table_->KeepReserve());
+  EXPECT_EQ(allocated(), whole);
 }
 
 TEST_F(PageTableTest, ANewerFormatIsRefused) {

@@ -1,0 +1,86 @@
+#include "catalog/space_reserve.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+
+#include "base/log.h"
+
+namespace px::catalog {
+namespace {
+
+constexpr uint64_t kPart = 32;
+constexpr uint64_t kLeast = uint64_t{4} << 20;
+constexpr uint64_t kMost = uint64_t{24} << 20;
+constexpr off_t kStep = off_t{512} << 10;
+
+bool IsNoRoom(int error) { return error == ENOSPC || error == EDQUOT; }
+
+}  // namespace
+
+bool SpaceReserve::Open() {
+  if (!fd_) fd_.Reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  return static_cast<bool>(fd_);
+}
+
+off_t SpaceReserve::Allocated() const {
+  struct stat info{};
+  if (::fstat(fd_.get(), &info) != 0) return 0;
+  return std::min<off_t>(info.st_size, info.st_blocks * 512);
+}
+
+off_t SpaceReserve::Wanted() const {
+  struct statvfs space{};
+  if (::fstatvfs(fd_.get(), &space) != 0) return 0;
+  const uint64_t size = uint64_t{space.f_blocks} * space.f_frsize;
+  return static_cast<off_t>(std::clamp(size / kPart, kLeast, kMost));
+}
+
+bool SpaceReserve::Keep() {
+  if (settled_.load(std::memory_order_relaxed)) return true;
+  const MutexLock lock(mutex_);
+  struct statvfs space{};
+  if (!Open() || ::fstatvfs(fd_.get(), &space) != 0) {
+    const bool full = IsNoRoom(errno);
+    if (!full) LogDebug("{}: no reserve: errno {}", path_, errno);
+    settled_ = !full;
+    return settled_;
+  }
+  const off_t wanted = Wanted();
+  const uint64_t left = uint64_t{space.f_bavail} * space.f_frsize;
+  off_t has = Allocated();
+  int error = 0;
+  while (error == 0 && has < wanted) {
+    if (left < static_cast<uint64_t>(kStep)) return false;
+    // All at once where there is room, else step by step what there is.
+    const auto missing = static_cast<uint64_t>(wanted - has);
+    const off_t step = left >= missing ? wanted - has : std::min(kStep, wanted - has);
+    if (::fallocate(fd_.get(), 0, has, step) == 0) {
+      has += step;
+    } else {
+      error = errno;
+    }
+  }
+  settled_ = error == 0 || !IsNoRoom(error);
+  if (error != 0 && settled_) LogDebug("{}: no reserve: errno {}", path_, error);
+  return settled_;
+}
+
+bool SpaceReserve::GiveUp(bool everything) {
+  const MutexLock lock(mutex_);
+  if (!Open()) return false;
+  const off_t stays = everything ? 0 : Wanted() / 2;
+  if (Allocated() <= stays) return false;
+  // Some filesystems have the blocks to give out again only when this is on disk.
+  if (::ftruncate(fd_.get(), stays) != 0 || ::fsync(fd_.get()) != 0) return false;
+  settled_ = false;
+  LogWarn("{}: the disk is full: the space that is kept for that is used now", path_);
+  return true;
+}
+
+}  // namespace px::catalog

@@ -1,0 +1,41 @@
+// SpaceReserve: a file whose blocks are kept for the moment when a store must write and its disk is
+// full: the tree's database has to take over the journal before anything can be removed.
+//
+// Where the filesystem cannot allocate ahead (EOPNOTSUPP), or the file cannot be had at all, there
+// is no reserve, and nobody is told to wait for one. Thread safe.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <string>
+
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+
+namespace px::catalog {
+
+class SpaceReserve {
+ public:
+  explicit SpaceReserve(std::string path) : path_(std::move(path)) {}
+
+  // Allocates what is missing of it: a 32nd of the filesystem, between 4 and 24 MiB. False if there
+  // was no room for all of it; it is as large as could be then. Costs little where it is whole, or
+  // where the filesystem says that there is no room.
+  bool Keep() PX_EXCLUDES(mutex_);
+  // Gives its blocks back to the filesystem, half of them or `everything`. False if there were
+  // none.
+  bool GiveUp(bool everything) PX_EXCLUDES(mutex_);
+
+ private:
+  bool Open() PX_REQUIRES(mutex_);
+  off_t Allocated() const PX_REQUIRES(mutex_);
+  off_t Wanted() const PX_REQUIRES(mutex_);  // 0 where nobody can say
+
+  const std::string path_;
+  std::atomic<bool> settled_ = false;  // whole, or not to be had
+  Mutex mutex_;
+  UniqueFd fd_ PX_GUARDED_BY(mutex_);
+};
+
+}  // namespace px::catalog
