@@ -103,7 +103,7 @@ class SqlitePageTable final : public cow::PageTable {
 
   Status Settle() override { return Checkpoint(); }
   bool KeepReserve() override { return reserve_.Keep(); }
-  bool GiveUpReserve(bool everything) override { return reserve_.GiveUp(everything); }
+  bool GiveUpReserve(cow::ReserveUse use) override { return reserve_.GiveUp(use); }
 
   // Copies what the log holds into the database, beside readers and commits; while the log is
   // larger than 64 MiB it holds off commits at the end, so that the log can start afresh, and gives
@@ -135,7 +135,9 @@ class SqlitePageTable final : public cow::PageTable {
   static uint64_t SaltsOfLog(int wal);  // 0: it has no header
   Status PrepareAll() PX_REQUIRES(mutex_, read_mutex_);
   LogEnd PresentEnd() PX_REQUIRES(sync_mutex_, mutex_);
+  // With the last of the reserve, if need be: without a sync point nothing leaves the log.
   Status WriteSyncPoint(const LogEnd& end, const std::string& boot) PX_REQUIRES(mutex_);
+  Status TryToWriteSyncPoint(const LogEnd& end, const std::string& boot) PX_REQUIRES(mutex_);
   // Has what the commits so far name flushed and notes it. With `pin`, the log up to there, and no
   // more, may be moved into the database until Unpin.
   Status MakeSyncPoint(bool pin) PX_REQUIRES(sync_mutex_);

@@ -36,6 +36,14 @@ SqlitePageTable::LogEnd SqlitePageTable::PresentEnd() {
 }
 
 Status SqlitePageTable::WriteSyncPoint(const LogEnd& end, const std::string& boot) {
+  const Status written = TryToWriteSyncPoint(end, boot);
+  const int code = written ? 0 : written.error().code();
+  const bool no_room = code == ENOSPC || code == EDQUOT;
+  if (!no_room || !GiveUpReserve(cow::ReserveUse::kTable)) return written;
+  return TryToWriteSyncPoint(end, boot);
+}
+
+Status SqlitePageTable::TryToWriteSyncPoint(const LogEnd& end, const std::string& boot) {
   if (!put_sync_point_) {
     PX_ASSIGN(
         put_sync_point_,

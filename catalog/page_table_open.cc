@@ -46,10 +46,6 @@ Result<int64_t> NumberOf(const Database& database, const char* sql) {
   return statement.Int(0);
 }
 
-bool IsNoRoom(const Status& status) {
-  return status.error().code() == ENOSPC || status.error().code() == EDQUOT;
-}
-
 // True if the database is empty, false if it is ours; else the error that says what it is.
 Result<bool> IsFresh(const Database& database) {
   PX_ASSIGN(const int64_t version, NumberOf(database, "PRAGMA user_version"));
@@ -306,11 +302,7 @@ Status SqlitePageTable::OpenDatabase(bool create) {
   Reserve();
   // From here on this boot writes. The first commit, which changes nothing that matters, tells how
   // long the log is.
-  Status written = WriteSyncPoint(point, closed_in_order ? "" : boot_);
-  if (!written && IsNoRoom(written) && GiveUpReserve(/*everything=*/true)) {
-    written = WriteSyncPoint(point, closed_in_order ? "" : boot_);
-  }
-  PX_TRY(written);
+  PX_TRY(WriteSyncPoint(point, closed_in_order ? "" : boot_));
   if (last_use_ == LastUse::kPowerCut) {
     PX_TRY(database_.Execute(
         "REPLACE INTO sync_point(id, boot, salts, frames) VALUES(2, 'power cut', 0, 0)"));

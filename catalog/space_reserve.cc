@@ -71,10 +71,13 @@ bool SpaceReserve::Keep() {
   return settled_;
 }
 
-bool SpaceReserve::GiveUp(bool everything) {
+bool SpaceReserve::GiveUp(cow::ReserveUse use) {
   const MutexLock lock(mutex_);
   if (!Open()) return false;
-  const off_t stays = everything ? 0 : Wanted() / 2;
+  const off_t wanted = Wanted();
+  const off_t stays = use == cow::ReserveUse::kInUse     ? wanted / 2
+                      : use == cow::ReserveUse::kOpening ? wanted / 8
+                                                         : 0;
   if (Allocated() <= stays) return false;
   // Some filesystems have the blocks to give out again only when this is on disk.
   if (::ftruncate(fd_.get(), stays) != 0 || ::fsync(fd_.get()) != 0) return false;

@@ -12,6 +12,7 @@
 
 #include "base/mutex.h"
 #include "base/unique_fd.h"
+#include "cow/page_table.h"
 
 namespace px::catalog {
 
@@ -23,9 +24,9 @@ class SpaceReserve {
   // was no room for all of it; it is as large as could be then. Costs little where it is whole, or
   // where the filesystem says that there is no room.
   bool Keep() PX_EXCLUDES(mutex_);
-  // Gives its blocks back to the filesystem, half of them or `everything`. False if there were
-  // none.
-  bool GiveUp(bool everything) PX_EXCLUDES(mutex_);
+  // Gives its blocks back to the filesystem, but those that are not for that use: half of them, an
+  // eighth, or none. False if there were no others.
+  bool GiveUp(cow::ReserveUse use) PX_EXCLUDES(mutex_);
 
  private:
   bool Open() PX_REQUIRES(mutex_);

@@ -23,6 +23,10 @@ constexpr size_t kDueBytes = Journal::kCapacity / 2;
 constexpr auto kDueAge = std::chrono::seconds(2);
 constexpr auto kRetry = std::chrono::seconds(1);
 
+bool IsNoRoom(const Status& status) {
+  return !status && (status.error().code() == ENOSPC || status.error().code() == EDQUOT);
+}
+
 }  // namespace
 
 // --- Opening and closing ---
@@ -65,7 +69,8 @@ Status JournaledPageTable::Recover(const std::string& dir, const std::string& bo
     PX_TRY(HandOverOnFullDisk(layer, last));
     layer = Layer();
     handed_over = last;
-    return below_->Settle();
+    const Status settled = below_->Settle();
+    return IsNoRoom(settled) ? Status{} : settled;  // the next piece finds out
   };
   PX_ASSIGN(journal_, Journal::Open(dir, boot, taken_over, damage, replay));
   if (last != handed_over) PX_TRY(HandOverOnFullDisk(layer, last));
@@ -295,7 +300,7 @@ Status JournaledPageTable::MakeRoom(size_t size) {
     const uint64_t attempt = attempts_;
     wake_.NotifyOne();
     while (attempts_ == attempt) settled_.Wait(mutex_);
-    if (!failed_ && !(out_of_space_ && below_->GiveUpReserve(/*everything=*/false))) return failed_;
+    if (!failed_ && !(out_of_space_ && below_->GiveUpReserve(ReserveUse::kInUse))) return failed_;
   }
   return {};
 }
@@ -353,13 +358,15 @@ void JournaledPageTable::StartPassing() {
 }
 
 Status JournaledPageTable::HandOverOnFullDisk(const Layer& layer, uint64_t seq) {
-  for (;;) {
-    const Status done = HandOverLayer(layer, seq);
-    const int code = done ? 0 : done.error().code();
-    if (code != ENOSPC && code != EDQUOT) return done;
-    if (!below_->GiveUpReserve(/*everything=*/true)) return done;
-    PX_TRY(below_->Settle());
-  }
+  const Status done = HandOverSettled(layer, seq);
+  if (!IsNoRoom(done) || !below_->GiveUpReserve(ReserveUse::kOpening)) return done;
+  return HandOverSettled(layer, seq);
+}
+
+Status JournaledPageTable::HandOverSettled(const Layer& layer, uint64_t seq) {
+  const Status done = HandOverLayer(layer, seq);
+  if (!IsNoRoom(done) || !below_->Settle()) return done;
+  return HandOverLayer(layer, seq);
 }
 
 Status JournaledPageTable::HandOverLayer(const Layer& layer, uint64_t seq) {
@@ -387,12 +394,11 @@ void JournaledPageTable::Loop() PX_NO_TSA {
     Layer* const layer = passing_.get();
     const uint64_t seq = passing_seq_;
     mutex_.unlock();
-    Status status = HandOverLayer(*layer, seq);
+    Status status = HandOverSettled(*layer, seq);
     mutex_.lock();
     ++attempts_;
     failed_ = status;
-    const int code = status ? 0 : status.error().code();
-    out_of_space_ = code == ENOSPC || code == EDQUOT;
+    out_of_space_ = IsNoRoom(status);
     std::unique_ptr<Layer> done;
     if (status) {
       handed_over_ = seq;

@@ -113,6 +113,8 @@ class JournaledPageTable final : public PageTable {
   Status SyncJournal(uint64_t covered) PX_REQUIRES(sync_mutex_);
   Status WaitHandedOver(uint64_t seq) PX_REQUIRES(mutex_);
   Status HandOverLayer(const Layer& layer, uint64_t seq);
+  // If there is no room, once more after the table below has settled.
+  Status HandOverSettled(const Layer& layer, uint64_t seq);
   // With what is kept in reserve, if need be; for who opens the table.
   Status HandOverOnFullDisk(const Layer& layer, uint64_t seq);
   void Loop();

@@ -82,6 +82,10 @@ struct PageBatch {
   std::vector<std::pair<Counter, uint64_t>> counters;
 };
 
+// Half of a reserve is for who runs out of space while the table is in use, most of the rest for
+// who opens it next and must take over what there is; the last of it is for the table itself.
+enum class ReserveUse { kInUse, kOpening, kTable };
+
 class PageTable {
  public:
   virtual ~PageTable() = default;
@@ -116,11 +120,11 @@ class PageTable {
   // so that the log needs no more space than it has.
   virtual Status Settle() { return {}; }
   // Space that is kept for who must commit on a full disk. Keep: makes it whole, and says whether
-  // it is. Give up, after ENOSPC or EDQUOT: whether there was some, so that another try is worth
-  // it; `everything`: half of it is for who opens the table next, and else stays. Any thread.
+  // it is. Give up, after ENOSPC or EDQUOT: whether there was some for that use, so that another
+  // try is worth it. Any thread.
   virtual bool KeepReserve() { return true; }
-  virtual bool GiveUpReserve(bool everything) {
-    (void)everything;
+  virtual bool GiveUpReserve(ReserveUse use) {
+    (void)use;
     return false;
   }
 

@@ -96,7 +96,7 @@ TEST_P(FullDiskTest, TwoWhoWriteAndRemoveHaveRoomForBoth) {
       EXPECT_EQ(::unlink(In("v/allocated").c_str()), 0);
     }
   });
-  for (int i = 0; i < 25; ++i) {
+  for (int i = 0; i < 15; ++i) {
     EXPECT_EQ(Write(In("v/written"), part), 0) << i;
     EXPECT_EQ(::unlink(In("v/written").c_str()), 0);
   }
@@ -152,7 +152,7 @@ TEST_P(FullDiskTest, WhatWasRemovedIsFreeAtOnce) {
   Fill("ballast");
   // Some is for what px itself writes meanwhile.
   const std::string content = Content(2, size_t{80} << 20);
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < 2; ++round) {
     ASSERT_EQ(::unlink(In("v/old").c_str()), 0) << strerrorname_np(errno);
     ASSERT_EQ(WriteFile(In("v/old"), content, true), 0) << round;
   }
@@ -232,7 +232,7 @@ TEST_P(FullDiskTest, AStoreFullOfSmallFilesMountsAgainHoweverOften) {
   const std::string value(1500, 'v');
   size_t tried = 0;
   for (int round = 0; round < 3; ++round) {
-    for (int refused = 0; refused < 200;) {
+    for (int refused = 0; refused < 100;) {
       const std::string path = In("v/f" + std::to_string(++tried));
       const int error = WriteFile(path, Content(tried, 4096), /*sync=*/false);
       ASSERT_TRUE(error == 0 || error == ENOSPC) << strerrorname_np(error);

@@ -54,8 +54,8 @@ class Shared final : public PageTable {
     room = most_room;
     return {};
   }
-  bool GiveUpReserve(bool everything) override {
-    const size_t gives = everything ? reserve : reserve / 2;
+  bool GiveUpReserve(ReserveUse use) override {
+    const size_t gives = use == ReserveUse::kInUse ? reserve / 2 : reserve;
     reserve -= gives;
     room += gives;
     most_room += gives;

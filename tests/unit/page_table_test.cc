@@ -19,6 +19,7 @@ using cow::NodeId;
 using cow::ObjectId;
 using cow::PageBatch;
 using cow::ReclaimRow;
+using cow::ReserveUse;
 using cow::VolumeId;
 using cow::VolumeRow;
 using Page = std::array<std::byte, kNodeSize>;
@@ -232,12 +233,13 @@ TEST_F(PageTableTest, KeepsSpaceInReserve) {
   ASSERT_TRUE(table_->KeepReserve());
   const off_t whole = allocated();
   EXPECT_GE(whole, off_t{4} << 20);
-  EXPECT_TRUE(table_->GiveUpReserve(/*everything=*/false));
-  EXPECT_EQ(allocated(), whole / 2);
-  EXPECT_FALSE(table_->GiveUpReserve(/*everything=*/false));
-  EXPECT_TRUE(table_->GiveUpReserve(/*everything=*/true));
-  EXPECT_EQ(allocated(), 0);
-  EXPECT_FALSE(table_->GiveUpReserve(/*everything=*/true));
+  const std::pair<ReserveUse, off_t> uses[] = {
+      {ReserveUse::kInUse, whole / 2}, {ReserveUse::kOpening, whole / 8}, {ReserveUse::kTable, 0}};
+  for (const auto& [use, stays] : uses) {
+    EXPECT_TRUE(table_->GiveUpReserve(use));
+    EXPECT_EQ(allocated(), stays);
+    EXPECT_FALSE(table_->GiveUpReserve(use));
+  }
   ASSERT_TRUE(table_->KeepReserve());
   EXPECT_EQ(allocated(), whole);
   // Somebody copied the store, and left holes in the copy.
