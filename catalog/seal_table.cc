@@ -67,6 +67,14 @@ Result<std::unique_ptr<SealTable>> SealTable::Open(const std::string& dir,
 
 SealTable::~SealTable() = default;
 
+bool SealTable::Remove(const std::string& dir) {
+  bool removed = false;
+  for (const char* name : {"/seals.db-wal", "/seals.db-shm", "/seals.db"}) {
+    removed = ::unlink((dir + name).c_str()) == 0 || removed;
+  }
+  return removed;
+}
+
 Status SealTable::OpenDatabase() {
   const std::string path = dir_ + "/seals.db";
   constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;

@@ -54,6 +54,8 @@ class SealTable {
   // `boot` stands for the running kernel.
   static Result<std::unique_ptr<SealTable>> Open(const std::string& dir, const std::string& boot);
   ~SealTable();
+  // Of a directory that nobody has open: everything is sealed anew. Whether there was anything.
+  static bool Remove(const std::string& dir);
 
   Result<std::optional<Seal>> Find(cow::ObjectId object) PX_EXCLUDES(mutex_);
   // Rows put, or erased where there is no seal: all of them or none.

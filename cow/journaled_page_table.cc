@@ -405,6 +405,7 @@ void JournaledPageTable::Loop() PX_NO_TSA {
       done = std::move(passing_);
     }
     settled_.NotifyAll();
+    const bool settle = status && !below_->KeepReserve();
     if (!status && !std::exchange(complained, true)) {
       LogError("handing over the journal: {}", status.error().ToString());
     }
@@ -412,6 +413,8 @@ void JournaledPageTable::Loop() PX_NO_TSA {
       complained = false;
       mutex_.unlock();
       done.reset();  // thousands of pages: not with the mutex held
+      // What space there is must not go into a log that grows.
+      if (settle && !below_->Settle()) LogDebug("the log stays as it is: no room");
       mutex_.lock();
       continue;
     }

@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -29,7 +30,8 @@ namespace {
 
 constexpr long kOverlayMagic = 0x794c7630;
 constexpr uint32_t kPagesAtOnce = 4096;
-constexpr uint64_t kCheckpointBytes = uint64_t{16} << 20;
+constexpr uint64_t kLeastCheckpointBytes = uint64_t{2} << 20;
+constexpr uint64_t kMostCheckpointBytes = uint64_t{16} << 20;
 constexpr std::chrono::seconds kClosing{5};  // for the daemon of a mount that is gone
 constexpr std::chrono::milliseconds kLockAgain{10};
 
@@ -78,6 +80,16 @@ bool IsOurs(const std::string& name) {
     if (name == known) return true;
   }
   return false;
+}
+
+bool IsNoRoom(const Error& error) { return error.code() == ENOSPC || error.code() == EDQUOT; }
+
+// How much may gather in the log of meta.db: on a small disk little.
+uint64_t CheckpointBytes(const std::string& store) {
+  struct statvfs space{};
+  if (::statvfs(store.c_str(), &space) != 0) return kMostCheckpointBytes;
+  return std::clamp(uint64_t{space.f_blocks} * space.f_frsize / 64, kLeastCheckpointBytes,
+                    kMostCheckpointBytes);
 }
 
 bool IsMounted(const std::string& store) {
@@ -206,6 +218,17 @@ Status StoreDir::SayHolder(const std::string& text) const {
   return {};
 }
 
+Result<std::unique_ptr<cow::JournaledPageTable>> StoreDir::OpenTable(
+    const std::string& boot, const std::shared_ptr<Unsynced>& unsynced) const {
+  PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true, boot));
+  pages->BeforeSync([unsynced] { return unsynced->Prepare(); });
+  if (pages->was_killed()) unsynced->AddEverything();
+  const std::string this_boot = pages->boot();
+  PX_ASSIGN(auto journaled, cow::JournaledPageTable::Open(std::move(pages), path_, this_boot));
+  journaled->BeforeSync([unsynced] { return unsynced->Prepare(); });
+  return journaled;
+}
+
 Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   Filesystem::Parts parts;
   if (::mkdir((path_ + "/objects").c_str(), 0700) != 0 && errno != EEXIST) {
@@ -220,21 +243,23 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
     PX_TRY(parts.objects->Scan([&](cow::ObjectId) { used = true; }));
     if (used) return Fail(EUCLEAN, path_ + "/meta.db is missing, but there are objects");
   }
-  PX_ASSIGN(auto pages, catalog::SqlitePageTable::Open(path_, /*create=*/true, boot));
-  pages->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
-  if (pages->was_killed()) {
-    parts.objects->unsynced()->AddEverything();
-    parts.settle_kill = [table = pages.get()] { table->ForgetKill(); };
+  auto journaled = OpenTable(boot, parts.objects->unsynced());
+  if (!journaled && IsNoRoom(journaled.error()) && catalog::SealTable::Remove(path_)) {
+    LogWarn("{}: the disk is full: seals.db makes room", path_);
+    journaled = OpenTable(boot, parts.objects->unsynced());
   }
+  if (!journaled) return Forward(journaled.error());
+  auto* const pages = static_cast<catalog::SqlitePageTable*>((*journaled)->below());
+  if (pages->was_killed()) parts.settle_kill = [table = pages] { table->ForgetKill(); };
   if (pages->last_use() == catalog::LastUse::kPowerCut) {
-    parts.settle_power_cut = [table = pages.get()] { return table->ForgetPowerCut(); };
+    parts.settle_power_cut = [table = pages] { return table->ForgetPowerCut(); };
   }
-  parts.stay_open = [table = pages.get()] { table->StayOpen(); };
+  parts.stay_open = [table = pages] { table->StayOpen(); };
   parts.closed_in_order = !pages->was_killed() && pages->last_use() == catalog::LastUse::kClosed;
-  parts.checkpoint = [table = pages.get()]() -> Status {
-    return table->WalBytes() < kCheckpointBytes ? Status{} : table->Checkpoint();
+  parts.checkpoint = [table = pages, due = CheckpointBytes(path_)]() -> Status {
+    return table->WalBytes() < due ? Status{} : table->Checkpoint();
   };
-  parts.check_pages = [table = pages.get(), catalog = CatalogPath()](
+  parts.check_pages = [table = pages, catalog = CatalogPath()](
                           uint32_t from, const auto& finding) -> Result<uint32_t> {
     if (from == 1) {
       const Status sound = catalog::VerifyCatalog(catalog);
@@ -243,10 +268,8 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
     return table->CheckPages(from, kPagesAtOnce, finding);
   };
   const std::string this_boot = pages->boot();
-  PX_ASSIGN(auto journaled, cow::JournaledPageTable::Open(std::move(pages), path_, this_boot));
-  journaled->BeforeSync([unsynced = parts.objects->unsynced()] { return unsynced->Prepare(); });
-  parts.out_of_space = [table = journaled.get()] { return table->OutOfSpace(); };
-  parts.pages = std::move(journaled);
+  parts.out_of_space = [table = journaled->get()] { return table->OutOfSpace(); };
+  parts.pages = std::move(*journaled);
   PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
   PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));
   // Derived data: a store mounts without it.

@@ -11,11 +11,14 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <string>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "cow/journaled_page_table.h"
 #include "fs/filesystem.h"
+#include "fs/unsynced.h"
 
 namespace px::fs {
 
@@ -52,6 +55,8 @@ class StoreDir {
 
  private:
   StoreDir(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
+  Result<std::unique_ptr<cow::JournaledPageTable>> OpenTable(
+      const std::string& boot, const std::shared_ptr<Unsynced>& unsynced) const;
   Status SayHolder(const std::string& text) const;
   Status CheckFormat(bool create) const;
   // With a new uuid, or the one given.

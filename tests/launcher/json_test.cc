@@ -32,7 +32,7 @@ class JsonTest : public LauncherTest {
 
   // Commands before may have started experiments and jobs that still run.
   void WaitForAll() {
-    for (const char* kind : {"experiments", "jobs"}) {
+    for (const char* kind : {"groups", "experiments", "jobs"}) {
       for (const auto& one : Json({"project", kind})) {
         WaitFor(one.dump(), [&] {
           const auto all = Json({"project", kind});
