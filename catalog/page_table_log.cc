@@ -37,9 +37,8 @@ SqlitePageTable::LogEnd SqlitePageTable::PresentEnd() {
 
 Status SqlitePageTable::WriteSyncPoint(const LogEnd& end, const std::string& boot) {
   const Status written = TryToWriteSyncPoint(end, boot);
-  const int code = written ? 0 : written.error().code();
-  const bool no_room = code == ENOSPC || code == EDQUOT;
-  if (!no_room || !GiveUpReserve(cow::ReserveUse::kTable)) return written;
+  const bool full = !written && written.error().code() == ENOSPC;
+  if (!full || !GiveUpReserve(cow::ReserveUse::kTable)) return written;
   return TryToWriteSyncPoint(end, boot);
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,9 +18,8 @@ namespace {
 constexpr uint64_t kPart = 32;
 constexpr uint64_t kLeast = uint64_t{4} << 20;
 constexpr uint64_t kMost = uint64_t{24} << 20;
+constexpr long kBtrfsMagic = 0x9123683e;
 constexpr off_t kStep = off_t{512} << 10;
-
-bool IsNoRoom(int error) { return error == ENOSPC || error == EDQUOT; }
 
 }  // namespace
 
@@ -46,10 +46,17 @@ bool SpaceReserve::Keep() {
   const MutexLock lock(mutex_);
   struct statvfs space{};
   if (!Open() || ::fstatvfs(fd_.get(), &space) != 0) {
-    const bool full = IsNoRoom(errno);
+    const bool full = errno == ENOSPC;
     if (!full) LogDebug("{}: no reserve: errno {}", path_, errno);
     settled_ = !full;
     return settled_;
+  }
+  struct statfs kind{};
+  // It writes nothing in place, so that what is allocated is no room for anything; and over quota
+  // it then takes not even what would lift the quota.
+  if (::fstatfs(fd_.get(), &kind) == 0 && static_cast<long>(kind.f_type) == kBtrfsMagic) {
+    settled_ = true;
+    return true;
   }
   const off_t wanted = Wanted();
   const uint64_t left = uint64_t{space.f_bavail} * space.f_frsize;
@@ -66,7 +73,8 @@ bool SpaceReserve::Keep() {
       error = errno;
     }
   }
-  settled_ = error == 0 || !IsNoRoom(error);
+  // Over quota each try costs, on btrfs even others: whether there is room now, nobody can say.
+  settled_ = error != ENOSPC;
   if (error != 0 && settled_) LogDebug("{}: no reserve: errno {}", path_, error);
   return settled_;
 }

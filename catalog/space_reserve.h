@@ -1,8 +1,8 @@
 // SpaceReserve: a file whose blocks are kept for the moment when a store must write and its disk is
 // full: the tree's database has to take over the journal before anything can be removed.
 //
-// Where the filesystem cannot allocate ahead (EOPNOTSUPP), or the file cannot be had at all, there
-// is no reserve, and nobody is told to wait for one. Thread safe.
+// Where the filesystem cannot allocate ahead (EOPNOTSUPP, btrfs), a quota is in the way, or the
+// file cannot be had at all, there is no reserve, and nobody is told to wait for one. Thread safe.
 #pragma once
 
 #include <sys/types.h>

@@ -23,6 +23,9 @@ constexpr size_t kDueBytes = Journal::kCapacity / 2;
 constexpr auto kDueAge = std::chrono::seconds(2);
 constexpr auto kRetry = std::chrono::seconds(1);
 
+// And no quota in the way: over quota btrfs takes no write, nor a file that gets shorter.
+bool IsFull(const Status& status) { return !status && status.error().code() == ENOSPC; }
+
 bool IsNoRoom(const Status& status) {
   return !status && (status.error().code() == ENOSPC || status.error().code() == EDQUOT);
 }
@@ -300,7 +303,8 @@ Status JournaledPageTable::MakeRoom(size_t size) {
     const uint64_t attempt = attempts_;
     wake_.NotifyOne();
     while (attempts_ == attempt) settled_.Wait(mutex_);
-    if (!failed_ && !(out_of_space_ && below_->GiveUpReserve(ReserveUse::kInUse))) return failed_;
+    if (failed_ || (IsFull(failed_) && below_->GiveUpReserve(ReserveUse::kInUse))) continue;
+    return failed_;
   }
   return {};
 }
@@ -359,13 +363,13 @@ void JournaledPageTable::StartPassing() {
 
 Status JournaledPageTable::HandOverOnFullDisk(const Layer& layer, uint64_t seq) {
   const Status done = HandOverSettled(layer, seq);
-  if (!IsNoRoom(done) || !below_->GiveUpReserve(ReserveUse::kOpening)) return done;
+  if (!IsFull(done) || !below_->GiveUpReserve(ReserveUse::kOpening)) return done;
   return HandOverSettled(layer, seq);
 }
 
 Status JournaledPageTable::HandOverSettled(const Layer& layer, uint64_t seq) {
   const Status done = HandOverLayer(layer, seq);
-  if (!IsNoRoom(done) || !below_->Settle()) return done;
+  if (!IsFull(done) || !below_->Settle()) return done;
   return HandOverLayer(layer, seq);
 }
 

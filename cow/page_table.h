@@ -120,7 +120,7 @@ class PageTable {
   // so that the log needs no more space than it has.
   virtual Status Settle() { return {}; }
   // Space that is kept for who must commit on a full disk. Keep: makes it whole, and says whether
-  // it is. Give up, after ENOSPC or EDQUOT: whether there was some for that use, so that another
+  // it is. Give up, after ENOSPC: whether there was some for that use, so that another
   // try is worth it. Any thread.
   virtual bool KeepReserve() { return true; }
   virtual bool GiveUpReserve(ReserveUse use) {

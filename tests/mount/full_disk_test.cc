@@ -254,7 +254,6 @@ TEST_P(FullDiskTest, AStoreFullOfSmallFilesMountsAgainHoweverOften) {
     ExpectAllThere();
   }
   ASSERT_GT(acknowledged_.size(), 300U);
-  ASSERT_EQ(CloneVolume(In("v"), In("w")), ENOSPC);
   for (const auto& [path, number] : acknowledged_) ASSERT_EQ(::unlink(path.c_str()), 0) << path;
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (CloneVolume(In("v"), In("w")) != 0) {
