@@ -409,7 +409,6 @@ void JournaledPageTable::Loop() PX_NO_TSA {
       done = std::move(passing_);
     }
     settled_.NotifyAll();
-    const bool settle = status && !below_->KeepReserve();
     if (!status && !std::exchange(complained, true)) {
       LogError("handing over the journal: {}", status.error().ToString());
     }
@@ -418,7 +417,7 @@ void JournaledPageTable::Loop() PX_NO_TSA {
       mutex_.unlock();
       done.reset();  // thousands of pages: not with the mutex held
       // What space there is must not go into a log that grows.
-      if (settle && !below_->Settle()) LogDebug("the log stays as it is: no room");
+      if (!below_->KeepReserve() && !below_->Settle()) LogDebug("the log stays as it is: no room");
       mutex_.lock();
       continue;
     }
