@@ -1,6 +1,7 @@
-// Calls on files that take more than one system call each.
+// Calls on files that take more than one system call each, and what their errors mean.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,5 +23,8 @@ Status SyncPath(const std::string& path);
 // An empty file at `path` that is for its owner only (0600), if there is none. One that is there is
 // not opened: to close it would end the POSIX locks that this process holds on it.
 Status MakePrivate(const std::string& path);
+
+// There was no room: on the disk, or in a quota.
+constexpr bool IsNoRoom(int error) { return error == ENOSPC || error == EDQUOT; }
 
 }  // namespace px

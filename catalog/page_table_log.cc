@@ -102,7 +102,7 @@ Status SqlitePageTable::Sync() {
   if (::fdatasync(wal_.get()) != 0) {
     const Error error(errno, "meta.db-wal");
     // A frame that is missing on disk hides all that come after it.
-    if (error.code() != ENOSPC && error.code() != EDQUOT) broken_ = error;
+    if (!IsNoRoom(error.code())) broken_ = error;
     return Forward(error);
   }
   covered_commits_.store(commits, std::memory_order_relaxed);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -21,6 +20,11 @@ constexpr uint64_t kMost = uint64_t{24} << 20;
 constexpr long kBtrfsMagic = 0x9123683e;
 constexpr off_t kStep = off_t{512} << 10;
 
+off_t Wanted(const struct statfs& space) {
+  const uint64_t size = space.f_blocks * static_cast<uint64_t>(space.f_bsize);
+  return static_cast<off_t>(std::clamp(size / kPart, kLeast, kMost));
+}
+
 }  // namespace
 
 bool SpaceReserve::Open() {
@@ -34,32 +38,24 @@ off_t SpaceReserve::Allocated() const {
   return std::min<off_t>(info.st_size, info.st_blocks * 512);
 }
 
-off_t SpaceReserve::Wanted() const {
-  struct statvfs space{};
-  if (::fstatvfs(fd_.get(), &space) != 0) return 0;
-  const uint64_t size = uint64_t{space.f_blocks} * space.f_frsize;
-  return static_cast<off_t>(std::clamp(size / kPart, kLeast, kMost));
-}
-
 bool SpaceReserve::Keep() {
   if (settled_.load(std::memory_order_relaxed)) return true;
   const MutexLock lock(mutex_);
-  struct statvfs space{};
-  if (!Open() || ::fstatvfs(fd_.get(), &space) != 0) {
+  struct statfs space{};
+  if (!Open() || ::fstatfs(fd_.get(), &space) != 0) {
     const bool full = errno == ENOSPC;
     if (!full) LogDebug("{}: no reserve: errno {}", path_, errno);
     settled_ = !full;
     return settled_;
   }
-  struct statfs kind{};
   // It writes nothing in place, so that what is allocated is no room for anything; and over quota
   // it then takes not even what would lift the quota.
-  if (::fstatfs(fd_.get(), &kind) == 0 && static_cast<long>(kind.f_type) == kBtrfsMagic) {
+  if (static_cast<long>(space.f_type) == kBtrfsMagic) {
     settled_ = true;
     return true;
   }
-  const off_t wanted = Wanted();
-  const uint64_t left = uint64_t{space.f_bavail} * space.f_frsize;
+  const off_t wanted = Wanted(space);
+  const uint64_t left = space.f_bavail * static_cast<uint64_t>(space.f_bsize);
   off_t has = Allocated();
   int error = 0;
   while (error == 0 && has < wanted) {
@@ -81,8 +77,9 @@ bool SpaceReserve::Keep() {
 
 bool SpaceReserve::GiveUp(cow::ReserveUse use) {
   const MutexLock lock(mutex_);
-  if (!Open()) return false;
-  const off_t wanted = Wanted();
+  struct statfs space{};
+  if (!Open() || ::fstatfs(fd_.get(), &space) != 0) return false;
+  const off_t wanted = Wanted(space);
   const off_t stays = use == cow::ReserveUse::kInUse     ? wanted / 2
                       : use == cow::ReserveUse::kOpening ? wanted / 8
                                                          : 0;

@@ -31,7 +31,6 @@ class SpaceReserve {
  private:
   bool Open() PX_REQUIRES(mutex_);
   off_t Allocated() const PX_REQUIRES(mutex_);
-  off_t Wanted() const PX_REQUIRES(mutex_);  // 0 where nobody can say
 
   const std::string path_;
   std::atomic<bool> settled_ = false;  // whole, or not to be had

@@ -28,9 +28,7 @@ int ErrnoOf(int code, int system_errno) {
       return EEXIST;
     case SQLITE_IOERR:
       if (code == SQLITE_IOERR_DATA) return EUCLEAN;
-      return system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EROFS
-                 ? system_errno
-                 : EIO;
+      return IsNoRoom(system_errno) || system_errno == EROFS ? system_errno : EIO;
     default:
       return EIO;
   }

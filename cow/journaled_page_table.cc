@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/time_slice.h"
 #include "cow/journal_record.h"
@@ -26,9 +27,7 @@ constexpr auto kRetry = std::chrono::seconds(1);
 // And no quota in the way: over quota btrfs takes no write, nor a file that gets shorter.
 bool IsFull(const Status& status) { return !status && status.error().code() == ENOSPC; }
 
-bool IsNoRoom(const Status& status) {
-  return !status && (status.error().code() == ENOSPC || status.error().code() == EDQUOT);
-}
+bool HadNoRoom(const Status& status) { return !status && IsNoRoom(status.error().code()); }
 
 }  // namespace
 
@@ -73,7 +72,7 @@ Status JournaledPageTable::Recover(const std::string& dir, const std::string& bo
     layer = Layer();
     handed_over = last;
     const Status settled = below_->Settle();
-    return IsNoRoom(settled) ? Status{} : settled;  // the next piece finds out
+    return HadNoRoom(settled) ? Status{} : settled;  // the next piece finds out
   };
   PX_ASSIGN(journal_, Journal::Open(dir, boot, taken_over, damage, replay));
   if (last != handed_over) PX_TRY(HandOverOnFullDisk(layer, last));
@@ -402,7 +401,7 @@ void JournaledPageTable::Loop() PX_NO_TSA {
     mutex_.lock();
     ++attempts_;
     failed_ = status;
-    out_of_space_ = IsNoRoom(status);
+    out_of_space_ = HadNoRoom(status);
     std::unique_ptr<Layer> done;
     if (status) {
       handed_over_ = seq;

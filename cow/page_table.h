@@ -120,13 +120,10 @@ class PageTable {
   // so that the log needs no more space than it has.
   virtual Status Settle() { return {}; }
   // Space that is kept for who must commit on a full disk. Keep: makes it whole, and says whether
-  // it is. Give up, after ENOSPC: whether there was some for that use, so that another
-  // try is worth it. Any thread.
+  // it is. Give up, after ENOSPC: whether there was some for that use, so that another try is
+  // worth it. Any thread.
   virtual bool KeepReserve() { return true; }
-  virtual bool GiveUpReserve(ReserveUse use) {
-    (void)use;
-    return false;
-  }
+  virtual bool GiveUpReserve(ReserveUse /*use*/) { return false; }
 
   // For check and tests: every page id, every count above 1.
   virtual Status ScanPages(const std::function<bool(NodeId)>& visit) = 0;

@@ -422,11 +422,7 @@ int Main(int argc, char** argv) {
   mount_command->add_flag("--quiet", mount.quiet)->group("");
   mount_command->add_option("mountpoint", mount.mountpoint, "An existing directory")->required();
   mount_command->callback([&] {
-    for (const std::string& list : option_lists) {
-      for (const std::string& word : CLI::detail::split(list, ',')) {
-        if (!word.empty()) mount.options.push_back(word);
-      }
-    }
+    for (const std::string& list : option_lists) AddMountOptions(list, mount.options);
     const auto code = Mount(mount);
     result = code ? *code : Finish(Forward(code.error()), "mount");
   });

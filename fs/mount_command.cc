@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/log.h"
 #include "fs/control_client.h"
@@ -309,6 +310,13 @@ Status RemoveDeadMount(const std::string& mountpoint) {
 }
 
 }  // namespace
+
+void AddMountOptions(const std::string& list, std::vector<std::string>& options) {
+  std::istringstream stream(list);
+  for (std::string word; std::getline(stream, word, ',');) {
+    if (!word.empty()) options.push_back(word);
+  }
+}
 
 Result<int> Mount(const MountRequest& request) {
   PX_ASSIGN(const SessionOptions options, ParseOptions(request.options));

@@ -20,6 +20,9 @@ struct MountRequest {
   int ready_fd = -1;   // of a daemon that `mount` started: where to say how it went
 };
 
+// The words of a list like that of mount(8): "ro,nosuid".
+void AddMountOptions(const std::string& list, std::vector<std::string>& options);
+
 // Returns when the mount answers requests; with `foreground`, when it is gone. ENOENT, ENOTDIR,
 // EBUSY (the mountpoint or the store is in use), EPERM, EACCES, ENODEV, EINVAL (options).
 // What it gives is the exit code.

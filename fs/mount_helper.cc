@@ -6,7 +6,6 @@
 #include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -25,7 +24,7 @@ constexpr std::array kFlags = {Flag{"ro", MS_RDONLY},       Flag{"nosuid", MS_NO
 
 // mount(8)'s and systemd's own, opposites of flags, and what the table of mounts shows of a px
 // mount.
-constexpr std::array<std::string_view, 28> kPassedOver = {"defaults",   "auto",
+constexpr std::array<std::string_view, 27> kPassedOver = {"defaults",   "auto",
                                                           "noauto",     "user",
                                                           "nouser",     "users",
                                                           "owner",      "group",
@@ -38,7 +37,7 @@ constexpr std::array<std::string_view, 28> kPassedOver = {"defaults",   "auto",
                                                           "nolazytime", "silent",
                                                           "loud",       "mand",
                                                           "nomand",     "default_permissions",
-                                                          "remount",    "subtype=px"};
+                                                          "subtype=px"};
 constexpr std::array<std::string_view, 7> kPassedOverWithValue = {
     "x-", "X-", "comment=", "user_id=", "group_id=", "max_read=", "fsname="};
 
@@ -46,15 +45,6 @@ bool IsPassedOver(std::string_view word) {
   return std::find(kPassedOver.begin(), kPassedOver.end(), word) != kPassedOver.end() ||
          std::any_of(kPassedOverWithValue.begin(), kPassedOverWithValue.end(),
                      [&](std::string_view prefix) { return word.starts_with(prefix); });
-}
-
-std::vector<std::string> Split(const std::string& list) {
-  std::vector<std::string> words;
-  std::istringstream stream(list);
-  for (std::string word; std::getline(stream, word, ',');) {
-    if (!word.empty()) words.push_back(word);
-  }
-  return words;
 }
 
 Status Remount(const std::string& mountpoint, const std::vector<std::string>& options) {
@@ -93,9 +83,7 @@ Status RunMountHelper(const std::vector<std::string>& words) {
     if (has_value && i + 1 == words.size()) return Fail(EINVAL, word + " needs a value");
     if (has_value) {
       ++i;
-      const std::vector<std::string> list =
-          word == "-o" ? Split(words[i]) : std::vector<std::string>{};
-      options.insert(options.end(), list.begin(), list.end());
+      if (word == "-o") AddMountOptions(words[i], options);
     } else if (word.size() > 1 && word[0] == '-' &&
                word.find_first_not_of("sfnv", 1) == std::string::npos) {
       pretend = pretend || word.find('f') != std::string::npos;

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/io.h"
 #include "base/log.h"
 
 namespace px::fs {
@@ -264,7 +265,7 @@ Status ObjectStore::Copy(int from, int to, uint64_t size) const {
       return {};
     }
     // A reflink can be refused for one file (too many owners of a block): copy then.
-    if (errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EROFS) {
+    if (IsNoRoom(errno) || errno == EIO || errno == EROFS) {
       return FailErrno("reflink an object");
     }
   }

@@ -82,8 +82,6 @@ bool IsOurs(const std::string& name) {
   return false;
 }
 
-bool IsNoRoom(const Error& error) { return error.code() == ENOSPC || error.code() == EDQUOT; }
-
 // How much may gather in the log of meta.db: on a small disk little.
 uint64_t CheckpointBytes(const std::string& store) {
   struct statvfs space{};
@@ -244,7 +242,7 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
     if (used) return Fail(EUCLEAN, path_ + "/meta.db is missing, but there are objects");
   }
   auto journaled = OpenTable(boot, parts.objects->unsynced());
-  if (!journaled && IsNoRoom(journaled.error()) && catalog::SealTable::Remove(path_)) {
+  if (!journaled && IsNoRoom(journaled.error().code()) && catalog::SealTable::Remove(path_)) {
     LogWarn("{}: the disk is full: seals.db makes room", path_);
     journaled = OpenTable(boot, parts.objects->unsynced());
   }

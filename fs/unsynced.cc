@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/io.h"
+
 namespace px::fs {
 namespace {
 
@@ -17,7 +19,7 @@ size_t DirOf(cow::ObjectId id) { return (id.value >> 8) & 0xff; }
 
 // The error of a flush.
 Status FailFlush(std::string context, bool* lost) {
-  *lost = errno != ENOSPC && errno != EDQUOT;
+  *lost = !IsNoRoom(errno);
   return FailErrno(std::move(context));
 }
 
