@@ -1,6 +1,7 @@
 #include "catalog/space_reserve.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -17,11 +18,10 @@ namespace {
 constexpr uint64_t kPart = 32;
 constexpr uint64_t kLeast = uint64_t{4} << 20;
 constexpr uint64_t kMost = uint64_t{24} << 20;
-constexpr long kBtrfsMagic = 0x9123683e;
 constexpr off_t kStep = off_t{512} << 10;
 
 off_t Wanted(const struct statfs& space) {
-  const uint64_t size = space.f_blocks * static_cast<uint64_t>(space.f_bsize);
+  const uint64_t size = space.f_blocks * static_cast<uint64_t>(space.f_frsize);
   return static_cast<off_t>(std::clamp(size / kPart, kLeast, kMost));
 }
 
@@ -50,12 +50,12 @@ bool SpaceReserve::Keep() {
   }
   // It writes nothing in place, so that what is allocated is no room for anything; and over quota
   // it then takes not even what would lift the quota.
-  if (static_cast<long>(space.f_type) == kBtrfsMagic) {
+  if (space.f_type == BTRFS_SUPER_MAGIC) {
     settled_ = true;
     return true;
   }
   const off_t wanted = Wanted(space);
-  const uint64_t left = space.f_bavail * static_cast<uint64_t>(space.f_bsize);
+  const uint64_t left = space.f_bavail * static_cast<uint64_t>(space.f_frsize);
   off_t has = Allocated();
   int error = 0;
   while (error == 0 && has < wanted) {
@@ -77,9 +77,9 @@ bool SpaceReserve::Keep() {
 
 bool SpaceReserve::GiveUp(cow::ReserveUse use) {
   const MutexLock lock(mutex_);
+  if (!Open()) return false;
   struct statfs space{};
-  if (!Open() || ::fstatfs(fd_.get(), &space) != 0) return false;
-  const off_t wanted = Wanted(space);
+  const off_t wanted = ::fstatfs(fd_.get(), &space) == 0 ? Wanted(space) : 0;
   const off_t stays = use == cow::ReserveUse::kInUse     ? wanted / 2
                       : use == cow::ReserveUse::kOpening ? wanted / 8
                                                          : 0;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -20,8 +21,6 @@ namespace {
 
 std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
-constexpr unsigned long kXfsMagic = 0x58465342;
-constexpr unsigned long kBtrfsMagic = 0x9123683e;
 constexpr uint64_t kLarge = uint64_t{1} << 20;
 
 bool TryReflinks(int dir) {
@@ -35,8 +34,8 @@ bool TryReflinks(int dir) {
   if (::pwrite(from.get(), block.data(), block.size(), 0) != static_cast<ssize_t>(block.size())) {
     // On a full disk it cannot be tried.
     struct statfs info{};
-    return ::fstatfs(dir, &info) == 0 && (static_cast<unsigned long>(info.f_type) == kXfsMagic ||
-                                          static_cast<unsigned long>(info.f_type) == kBtrfsMagic);
+    return ::fstatfs(dir, &info) == 0 &&
+           (info.f_type == XFS_SUPER_MAGIC || info.f_type == BTRFS_SUPER_MAGIC);
   }
   return ::ioctl(to.get(), FICLONE, from.get()) == 0;
 }

@@ -34,12 +34,14 @@ TEST_F(WakeLatencyMountTest, ABusyMountAsksForQuickWakeUps) {
   if (!wanted) {
     // The processors have no states to choose from: nothing to ask for, however busy it is.
     const int32_t before = asked();
-    for (int i = 0; i < 20; ++i) make_some();
+    for (int i = 0; i < 20; ++i) ASSERT_NO_FATAL_FAILURE(make_some());
     EXPECT_EQ(asked(), before);
     return;
   }
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (asked() > *wanted && std::chrono::steady_clock::now() < limit) make_some();
+  while (asked() > *wanted && std::chrono::steady_clock::now() < limit) {
+    ASSERT_NO_FATAL_FAILURE(make_some());
+  }
   EXPECT_LE(asked(), *wanted);
 }
 
