@@ -1,4 +1,4 @@
-// OpenSlots: which inodes are open for writing, in a mapped file of the store.
+// OpenSlots: which inodes are open for writing, in a file of the store (STORE/open.slots).
 //
 // The kernel writes such files without the daemon (passthrough), so the tree's size and times of
 // them are behind. A slot is set before the open is answered and cleared once the tree has the
