@@ -423,14 +423,19 @@ class Filesystem {
   class LiveStart {
    public:
     LiveStart() = default;
-    LiveStart(OpenSlots* slots, uint32_t slot, int64_t base_mtime_ns, int64_t size)
-        : slots_(slots), slot_(slot), base_mtime_ns_(base_mtime_ns), size_(size) {}
+    LiveStart(OpenSlots* slots, uint32_t slot, int64_t base_mtime_ns, const struct stat& object)
+        : slots_(slots),
+          slot_(slot),
+          base_mtime_ns_(base_mtime_ns),
+          size_(object.st_size),
+          file_(object.st_ino) {}
     LiveStart(LiveStart&& other) noexcept { *this = std::move(other); }
     LiveStart& operator=(LiveStart&& other) noexcept {
       std::swap(slots_, other.slots_);
       std::swap(slot_, other.slot_);
       std::swap(base_mtime_ns_, other.base_mtime_ns_);
       std::swap(size_, other.size_);
+      std::swap(file_, other.file_);
       return *this;
     }
     ~LiveStart() {
@@ -442,12 +447,14 @@ class Filesystem {
     }
     int64_t base_mtime_ns() const { return base_mtime_ns_; }
     int64_t size() const { return size_; }
+    uint64_t file() const { return file_; }
 
    private:
     OpenSlots* slots_ = nullptr;  // null: nothing is held
     uint32_t slot_ = 0;
     int64_t base_mtime_ns_ = 0;
-    int64_t size_ = 0;  // of the object
+    int64_t size_ = 0;   // of the object
+    uint64_t file_ = 0;  // its inode number
   };
   // Of a new inode: its object, empty, and what it takes to write it.
   struct Content {
@@ -635,7 +642,7 @@ class Filesystem {
   // the release of the file it was made through, and nobody is told of its end.
   static bool IsOursAlone(int fd);
   // At a release: notes the file if it may still be written through a mapping.
-  void AskMapped(const OpenInode& open) PX_REQUIRES(open.mutex) PX_REQUIRES_SHARED(open.io);
+  void AskMapped(OpenInode& open) PX_REQUIRES(open.mutex) PX_REQUIRES_SHARED(open.io);
   // After a release, with no lock held: asks about a few that were noted a moment ago, so that a
   // clone has few left to ask about.
   void AskMappedAgain();

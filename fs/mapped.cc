@@ -26,7 +26,13 @@ bool Filesystem::IsOursAlone(int fd) {
   return true;
 }
 
-void Filesystem::AskMapped(const OpenInode& open) {
+void Filesystem::AskMapped(OpenInode& open) {
+  const bool was_mappable = std::exchange(open.was_mappable, false);
+  if (!was_mappable) {
+    // Most files are only written. What was mapped before may still be.
+    const MutexLock lock(mapped_mutex_);
+    if (!maybe_mapped_.contains(open.node.ToFuse())) return;
+  }
   // With nobody on the way to open it, the answer is often to be had at once.
   const bool alone = open.opens == 0 && IsOursAlone(open.fd.get());
   const MutexLock lock(mapped_mutex_);

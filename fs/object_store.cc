@@ -22,6 +22,9 @@ namespace {
 std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
 constexpr uint64_t kLarge = uint64_t{1} << 20;
+constexpr unsigned kSubdirectories = 256;
+
+std::string SubdirectoryName(unsigned number) { return fmt::format("{:02x}", number); }
 
 bool TryReflinks(int dir) {
   const auto temp = [dir] {
@@ -40,14 +43,43 @@ bool TryReflinks(int dir) {
   return ::ioctl(to.get(), FICLONE, from.get()) == 0;
 }
 
+bool SetNoatime(int fd) {
+  int flags = 0;
+  if (::ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) return false;
+  if ((flags & FS_NOATIME_FL) != 0) return true;
+  flags |= FS_NOATIME_FL;
+  return ::ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+}
+
+bool HasNoatime(int fd) {
+  int flags = 0;
+  return ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOATIME_FL) != 0;
+}
+
+// Nobody asks for an object's access time. Where files inherit from their directory that they have
+// none (XFS, ext4), they are to; false: they do not.
+bool InheritNoatime(int dir) {
+  if (!HasNoatime(dir)) {
+    for (unsigned i = 0; i < kSubdirectories; ++i) {
+      const UniqueFd sub(::openat(dir, SubdirectoryName(i).c_str(),
+                                  O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+      if (!sub || !SetNoatime(sub.get())) return false;
+    }
+    if (!SetNoatime(dir)) return false;  // the last: it stands for all
+  }
+  const UniqueFd file(
+      ::openat(dir, SubdirectoryName(0).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  return file && HasNoatime(file.get());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
   UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return FailErrno("open " + dir);
   bool made = false;
-  for (unsigned i = 0; i < 256; ++i) {
-    const std::string name = fmt::format("{:02x}", i);
+  for (unsigned i = 0; i < kSubdirectories; ++i) {
+    const std::string name = SubdirectoryName(i);
     if (::mkdirat(fd.get(), name.c_str(), 0700) == 0) {
       made = true;
     } else if (errno != EEXIST) {
@@ -59,11 +91,12 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
   }
   if (made && ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
   const bool reflinks = TryReflinks(fd.get());
+  const bool noatime = InheritNoatime(fd.get());
   UniqueFd again(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!again) return FailErrno("open " + dir);
   auto unsynced = std::make_shared<Unsynced>(std::move(again));
   return std::unique_ptr<ObjectStore>(
-      new ObjectStore(std::move(fd), std::move(unsynced), reflinks));
+      new ObjectStore(std::move(fd), std::move(unsynced), reflinks, noatime));
 }
 
 Result<UniqueFd> ObjectStore::OpenObject(cow::ObjectId id, int flags) const {
@@ -80,7 +113,7 @@ Result<uint64_t> ObjectStore::SizeOf(cow::ObjectId id) const {
   return static_cast<uint64_t>(info.st_size);
 }
 
-Result<UniqueFd> ObjectStore::CreateLocked(cow::ObjectId id) {
+Result<UniqueFd> ObjectStore::Create(cow::ObjectId id) const {
   const std::string name = ObjectName(id);
   constexpr int kFlags = O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW;
   UniqueFd fd(::openat(dir_.get(), name.c_str(), kFlags, 0600));
@@ -90,10 +123,11 @@ Result<UniqueFd> ObjectStore::CreateLocked(cow::ObjectId id) {
     if (::unlinkat(dir_.get(), name.c_str(), 0) != 0) return FailErrno("replace object " + name);
     fd.Reset(::openat(dir_.get(), name.c_str(), kFlags, 0600));
   }
-  if (!fd) return FailErrno("create object " + ObjectName(id));
+  if (!fd) return FailErrno("create object " + name);
   unsynced_->AddName(id);
-  // Nobody asks for an object's access time, and with one that is ahead of all others (relatime)
-  // the kernel writes none at the first read after a write. Where it cannot be set, it does.
+  if (inherits_noatime_) return fd;
+  // With an access time that is ahead of all others (relatime) the kernel writes none at the first
+  // read after a write. Where it cannot be set, it does.
   constexpr time_t kFar = 4'000'000'000;  // a filesystem that cannot store it takes its latest
   const timespec times[] = {{kFar, 0}, {0, UTIME_OMIT}};
   if (::futimens(fd.get(), times) != 0) {
@@ -108,41 +142,60 @@ void ObjectStore::ConsumeLocked(cow::ObjectId id) {
 }
 
 Result<UniqueFd> ObjectStore::Take(cow::ObjectId id) {
-  const MutexLock lock(mutex_);
-  while (!pool_.empty() && pool_.front().id < id) pool_.pop_front();
-  UniqueFd fd;
-  if (!pool_.empty() && pool_.front().id == id) {
-    fd = std::move(pool_.front().fd);
-    pool_.pop_front();
-  } else {
-    // An aborted transaction gave the id back after its file had been taken, or the pool ran dry.
-    PX_ASSIGN(fd, CreateLocked(id));
+  {
+    const MutexLock lock(mutex_);
+    while (making_ == id) made_.Wait(mutex_);
+    while (!pool_.empty() && pool_.front().id < id) pool_.pop_front();
+    UniqueFd fd;
+    if (!pool_.empty() && pool_.front().id == id) fd = std::move(pool_.front().fd);
+    ConsumeLocked(id);
+    if (fd) return fd;
   }
-  ConsumeLocked(id);
-  return fd;
+  // An aborted transaction gave the id back after its file had been taken, or the pool ran dry.
+  return Create(id);
+}
+
+std::optional<cow::ObjectId> ObjectStore::BeginMaking(cow::ObjectId next, size_t want) {
+  if (pool_.size() >= want) return std::nullopt;
+  uint64_t id = std::max(next.value, consumed_end_);
+  if (!pool_.empty()) id = std::max(id, pool_.back().id.value + 1);
+  making_ = cow::ObjectId{id};
+  return making_;
+}
+
+Status ObjectStore::Make(cow::ObjectId id) {
+  // Without the mutex: who takes one that is there does not wait for the next.
+  auto fd = Create(id);
+  const MutexLock lock(mutex_);
+  making_.reset();
+  made_.NotifyAll();
+  if (!fd) return Forward(fd.error());
+  // Higher ids may have been consumed meanwhile.
+  if (id.value >= consumed_end_) pool_.push_back({id, std::move(*fd)});
+  return {};
 }
 
 Status ObjectStore::Fill(cow::ObjectId next, size_t want) {
   for (;;) {
-    // One file at a time, so that a transaction waits for one creation at most.
-    const MutexLock lock(mutex_);
-    if (pool_.size() >= want) return {};
-    PX_TRY(FillOneLocked(next));
+    std::optional<cow::ObjectId> id;
+    {
+      const MutexLock lock(mutex_);
+      while (making_) made_.Wait(mutex_);
+      id = BeginMaking(next, want);
+    }
+    if (!id) return {};
+    PX_TRY(Make(*id));
   }
 }
 
 Status ObjectStore::FillOne(size_t want) {
-  const MutexLock lock(mutex_);
-  if (pool_.empty() || pool_.size() >= want) return {};
-  return FillOneLocked(pool_.front().id);
-}
-
-Status ObjectStore::FillOneLocked(cow::ObjectId next) {
-  uint64_t id = std::max(next.value, consumed_end_);
-  if (!pool_.empty()) id = std::max(id, pool_.back().id.value + 1);
-  PX_ASSIGN(UniqueFd fd, CreateLocked(cow::ObjectId{id}));
-  pool_.push_back({cow::ObjectId{id}, std::move(fd)});
-  return {};
+  std::optional<cow::ObjectId> id;
+  {
+    const MutexLock lock(mutex_);
+    if (pool_.empty() || making_) return {};
+    id = BeginMaking(pool_.front().id, want);
+  }
+  return id ? Make(*id) : Status{};
 }
 
 size_t ObjectStore::PoolSize() const {
@@ -158,6 +211,7 @@ Result<UniqueFd> ObjectStore::TempFile() const {
 
 Status ObjectStore::Adopt(int temp, cow::ObjectId id) {
   const MutexLock lock(mutex_);
+  while (making_ == id) made_.Wait(mutex_);
   // linkat does not replace: the pool's file of that id goes first.
   if (::unlinkat(dir_.get(), ObjectName(id).c_str(), 0) != 0 && errno != ENOENT) {
     return FailErrno("replace object " + ObjectName(id));

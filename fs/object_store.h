@@ -18,6 +18,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -45,9 +46,10 @@ class ObjectStore {
   // writing.
   Result<UniqueFd> Take(cow::ObjectId id) PX_EXCLUDES(mutex_);
   // Makes files until `want` of them wait from `next` on, which must be the engine's next id or an
-  // older value of it.
+  // older value of it. Nobody else waits for that.
   Status Fill(cow::ObjectId next, size_t want) PX_EXCLUDES(mutex_);
-  // Makes the file after those that wait, if any do and they are fewer than that.
+  // Makes the file after those that wait, if any do and they are fewer than that, and nobody else
+  // is making one.
   Status FillOne(size_t want) PX_EXCLUDES(mutex_);
   size_t PoolSize() const PX_EXCLUDES(mutex_);
 
@@ -85,11 +87,18 @@ class ObjectStore {
   Status Scan(const std::function<void(cow::ObjectId)>& visit) const;
 
  private:
-  ObjectStore(UniqueFd dir, std::shared_ptr<Unsynced> unsynced, bool has_reflinks)
-      : dir_(std::move(dir)), unsynced_(std::move(unsynced)), has_reflinks_(has_reflinks) {}
+  ObjectStore(UniqueFd dir, std::shared_ptr<Unsynced> unsynced, bool has_reflinks,
+              bool inherits_noatime)
+      : dir_(std::move(dir)),
+        unsynced_(std::move(unsynced)),
+        has_reflinks_(has_reflinks),
+        inherits_noatime_(inherits_noatime) {}
   void EmptyIfLarge(cow::ObjectId id) const;
-  Status FillOneLocked(cow::ObjectId next) PX_REQUIRES(mutex_);
-  Result<UniqueFd> CreateLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
+  // The id of the file to be made next, which is then being made; nothing where the pool has `want`
+  // files.
+  std::optional<cow::ObjectId> BeginMaking(cow::ObjectId next, size_t want) PX_REQUIRES(mutex_);
+  Status Make(cow::ObjectId id) PX_EXCLUDES(mutex_);
+  Result<UniqueFd> Create(cow::ObjectId id) const;
   void ConsumeLocked(cow::ObjectId id) PX_REQUIRES(mutex_);
 
   struct Pooled {
@@ -99,9 +108,12 @@ class ObjectStore {
 
   const UniqueFd dir_;
   const std::shared_ptr<Unsynced> unsynced_;
-  bool has_reflinks_;
+  const bool has_reflinks_;
+  const bool inherits_noatime_;
   mutable Mutex mutex_;
-  std::deque<Pooled> pool_ PX_GUARDED_BY(mutex_);    // consecutive ids
+  CondVar made_;                                               // what was being made is
+  std::optional<cow::ObjectId> making_ PX_GUARDED_BY(mutex_);  // the next of the pool
+  std::deque<Pooled> pool_ PX_GUARDED_BY(mutex_);              // consecutive ids
   uint64_t consumed_end_ PX_GUARDED_BY(mutex_) = 0;  // every id below may be named by something
 };
 

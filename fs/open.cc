@@ -140,6 +140,7 @@ Status Filesystem::CountOpen(OpenInode& open, int flags, uint64_t* handle) {
   }
   ++open.opens;
   if (writer) ++open.writers;
+  if (writer && (flags & O_ACCMODE) != O_WRONLY) open.was_mappable = true;
   return {};
 }
 
@@ -314,23 +315,27 @@ Status Filesystem::OpenForReading(OpenInode& open, const cow::InodeItem& item, b
 Status Filesystem::EnterMode(OpenInode& open) {
   if (!passthrough_) return {};
   int fd = -1;
+  bool live = false;  // BeginLive noted its file
   {
     const ReaderLock io(open.io);
     if (open.sparse != nullptr) return {};
     fd = open.fd.get();  // stays: only holders of open.mutex exchange it while it is owned
+    live = open.live;
   }
   if (fd < 0) return {};
   // The tree knows of the open already, so it must not fail here: what cannot be passed through is
   // served.
-  struct stat backing_file{};
-  if (::fstat(fd, &backing_file) != 0) {
-    LogWarn("stat of an object: {}", std::generic_category().message(errno));
-    return {};
+  if (!live) {
+    struct stat backing_file{};
+    if (::fstat(fd, &backing_file) != 0) {
+      LogWarn("stat of an object: {}", std::generic_category().message(errno));
+      return {};
+    }
+    open.file = backing_file.st_ino;
   }
   auto backing = kernel_->RegisterBacking(fd);
   if (backing) {
     open.backing_id = *backing;
-    open.file = backing_file.st_ino;
     open.passthrough = true;
     return {};
   }
@@ -347,13 +352,14 @@ Result<Filesystem::LiveStart> Filesystem::PrepareLive(NodeKey node, int fd, cow:
   if (::fstat(fd, &backing) != 0) return FailErrno("stat of an object");
   const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
   PX_ASSIGN(const uint32_t slot, slots_->Set({node, object, mtime_ns}));
-  return LiveStart(slots_.get(), slot, mtime_ns, backing.st_size);
+  return LiveStart(slots_.get(), slot, mtime_ns, backing);
 }
 
 void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::ObjectId object,
                            std::unique_ptr<SparseFile> sparse) {
   if (open.slot) slots_->Clear(*open.slot);
   open.slot = start.TakeSlot();
+  open.file = start.file();
   {
     const WriterLock io(open.io);
     open.sparse = std::move(sparse);

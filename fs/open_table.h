@@ -71,7 +71,10 @@ struct OpenInode {
   std::optional<uint32_t> slot PX_GUARDED_BY(mutex);
   bool parked PX_GUARDED_BY(mutex) = false;        // as its last release left it
   bool was_writable PX_GUARDED_BY(mutex) = false;  // since the kernel last dropped its pages
-  bool completed PX_GUARDED_BY(mutex) = false;     // what replaces was closed by a living process
+  // Somebody had it open for reading and writing, without which there is no mapping that writes,
+  // since it was last asked whether it is mapped.
+  bool was_mappable PX_GUARDED_BY(mutex) = false;
+  bool completed PX_GUARDED_BY(mutex) = false;  // what replaces was closed by a living process
   bool replacing PX_GUARDED_BY(mutex) =
       false;  // an older version waits for this content to be complete
   // What its object was when it was flushed last. While it still is, there is nothing to flush.

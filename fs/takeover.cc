@@ -299,6 +299,7 @@ Status Filesystem::TakeInode(OpenInode& open, const LiveInode& noted) {
   open.completed = (noted.flags & LiveInode::kCompleted) != 0;
   open.unclean = (noted.flags & LiveInode::kUnclean) != 0;
   open.was_writable = (noted.flags & LiveInode::kWasWritable) != 0;
+  open.was_mappable = true;  // nobody noted who had it open and closed it
   open.temporary = (noted.flags & LiveInode::kTemporary) != 0;
   cow::InodeItem item;
   const Status loaded = store_->View([&](cow::Reader& reader) -> Status {

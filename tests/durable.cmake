@@ -2,6 +2,8 @@
 if(TARGET px_fs)
   px_test(unsynced_test unit unit/unsynced_test.cc)
   target_link_libraries(unsynced_test PRIVATE px_fs)
+  px_test(object_store_test unit unit/object_store_test.cc)
+  target_link_libraries(object_store_test PRIVATE px_fs)
   px_test(seals_test unit unit/seals_test.cc)
   target_link_libraries(seals_test PRIVATE px_fs nlohmann_json::nlohmann_json)
   px_test(fsck_lost_test unit unit/fsck_lost_test.cc)

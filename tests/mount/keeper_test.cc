@@ -119,6 +119,25 @@ TEST_F(KeeperTest, AMappingWithoutADescriptorIsInTheClone) {
   EXPECT_EQ(Get("v/f").substr(0, 3), "bca");
 }
 
+TEST_F(KeeperTest, AMappingOfOneWhoClosedBeforeIsInTheClone) {
+  UniqueFd fd = Open("v/f", O_CREAT | O_RDWR);
+  WriteAt(fd.get(), 0, std::string(4096, 'a'));
+  char* map =
+      static_cast<char*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
+  ASSERT_NE(map, MAP_FAILED);
+  UniqueFd beside = Open("v/f", O_WRONLY);
+  fd.Reset();
+  Kill();
+  WriteAt(beside.get(), 1, "c");
+  beside.Reset();
+  map[0] = 'b';
+  ASSERT_EQ(CloneVolume("v", "w"), 0);
+  map[2] = 'd';
+  EXPECT_EQ(Get("w/f").substr(0, 3), "bca");
+  ::munmap(map, 4096);
+  EXPECT_EQ(Get("v/f").substr(0, 3), "bcd");
+}
+
 TEST_F(KeeperTest, RemovedFilesThatAreOpenStayUntilTheyAreClosed) {
   UniqueFd fd = Open("v/f", O_CREAT | O_RDWR);
   WriteAt(fd.get(), 0, "gone but here");

@@ -242,6 +242,27 @@ TEST_F(SharedFileTest, MappedForWritingWithoutAHandleAtTheTimeOfTheClone) {
   });
 }
 
+// Who opens it for writing alone cannot map it, and so is not asked about; who did before, is.
+TEST_F(SharedFileTest, MappedForWritingByOneAndThenOnlyWrittenByOthers) {
+  ForEachSize([](size_t size) {
+    UniqueFd fd = Open("a/f", O_RDWR);
+    void* map = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    ASSERT_NE(map, MAP_FAILED);
+    char* bytes = static_cast<char*>(map);
+    UniqueFd beside = Open("a/f", O_WRONLY);
+    fd.Reset();
+    WriteAt(beside.get(), 1, "1");
+    beside.Reset();
+    WriteAt(Open("a/f", O_WRONLY).get(), 2, "2");
+    bytes[0] = '0';
+    Clone("a", "b");
+    bytes[3] = '3';
+    EXPECT_EQ(Get("b/f"), Overwritten(Original(size), 0, "012"));
+    ::munmap(map, size);
+    EXPECT_EQ(Get("a/f"), Overwritten(Original(size), 0, "0123"));
+  });
+}
+
 TEST_F(SharedFileTest, MappedForReadingStaysTheSameFile) {
   ForEachSize([](size_t size) {
     const UniqueFd fd = Open("a/f", O_RDONLY);
