@@ -124,7 +124,6 @@ Result<UniqueFd> ObjectStore::Create(cow::ObjectId id) const {
     fd.Reset(::openat(dir_.get(), name.c_str(), kFlags, 0600));
   }
   if (!fd) return FailErrno("create object " + name);
-  unsynced_->AddName(id);
   if (inherits_noatime_) return fd;
   // With an access time that is ahead of all others (relatime) the kernel writes none at the first
   // read after a write. Where it cannot be set, it does.
@@ -142,6 +141,8 @@ void ObjectStore::ConsumeLocked(cow::ObjectId id) {
 }
 
 Result<UniqueFd> ObjectStore::Take(cow::ObjectId id) {
+  // From here on it matters: a sync point does not wait for the names of files that nobody took.
+  unsynced_->AddName(id);
   {
     const MutexLock lock(mutex_);
     while (making_ == id) made_.Wait(mutex_);

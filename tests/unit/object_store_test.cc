@@ -54,6 +54,17 @@ TEST_F(ObjectStoreTest, TakesWhatWasMadeAhead) {
   EXPECT_EQ(store_->PoolSize(), 2U);
 }
 
+TEST_F(ObjectStoreTest, ASyncPointWaitsForTheNamesOfThoseThatWereTaken) {
+  ASSERT_TRUE(store_->Fill(cow::ObjectId{1}, 4));
+  EXPECT_FALSE(store_->unsynced()->Prepare());
+  ASSERT_TRUE(store_->Take(cow::ObjectId{1}));
+  const auto flush = store_->unsynced()->Prepare();
+  ASSERT_TRUE(flush);
+  EXPECT_TRUE(flush());
+  ASSERT_TRUE(store_->FillOne(4));
+  EXPECT_FALSE(store_->unsynced()->Prepare());
+}
+
 TEST_F(ObjectStoreTest, MakesOneMoreOnlyBehindThoseThatWait) {
   ASSERT_TRUE(store_->FillOne(4));
   EXPECT_EQ(store_->PoolSize(), 0U) << "nobody said where to begin";
