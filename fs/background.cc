@@ -26,7 +26,7 @@ constexpr int kWriteBackTicks = 20;  // sizes of files open for writing go into 
 // A power cut takes what is younger than that, at most, and than a tick or two without changes.
 constexpr int kSyncTicks = 10;
 // Of reclaim, after each object while there are requests: several times what removing one takes.
-constexpr auto kPause = std::chrono::microseconds(400);
+constexpr auto kPause = std::chrono::milliseconds(2);
 // That gets shorter, so that what is removed all the time does not pile up: half of it after so
 // long, a third after twice that.
 constexpr auto kPatience = std::chrono::seconds(20);
@@ -445,6 +445,13 @@ Status Filesystem::ReclaimStep(bool* done, Reclaim how) {
     if (how == Reclaim::kPaced) Pace();
   }
   seals_->Removed(freed);
+  // Gone from the disk before the queue forgets them. That a sync point of somebody else sees to it
+  // costs the least work, and him the time: only who is in a hurry leaves it to others.
+  if (how == Reclaim::kPaced) {
+    PX_TRY(objects_->unsynced()->SyncRemoved(freed));
+  } else {
+    for (const cow::ObjectId object : freed) objects_->unsynced()->AddName(object);
+  }
   if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
   *done = rows == 0 && freed.empty();
   if (*done) removed_ -= removed;

@@ -307,7 +307,6 @@ Status ObjectStore::Remove(cow::ObjectId id) const {
   if (::unlinkat(dir_.get(), ObjectName(id).c_str(), 0) != 0 && errno != ENOENT) {
     return FailErrno("remove object " + ObjectName(id));
   }
-  unsynced_->AddName(id);  // gone from the disk before the queue forgets it
   return {};
 }
 

@@ -70,7 +70,8 @@ class ObjectStore {
   // the names durable (Unsynced::SyncNames) before it lets one of the files change: what it is
   // written with must not be found under the other's id after a power cut.
   Status Exchange(cow::ObjectId a, cow::ObjectId b) const;
-  // ENOENT is success: a crash may come between the removal and its record.
+  // ENOENT is success: a crash may come between the removal and its record. Before the record is
+  // durable the removal has to be: Unsynced::SyncRemoved, or AddName.
   Status Remove(cow::ObjectId id) const;
 
   // Makes `to`, an empty file, equal to the first `size` bytes of `from`: by reflink where there

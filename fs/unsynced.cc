@@ -92,6 +92,17 @@ Status Unsynced::SyncNames() {
     work.dirs = work_.dirs;
     work.names = work_.names;
   }
+  return FlushDirsNow(work);
+}
+
+Status Unsynced::SyncRemoved(const std::vector<cow::ObjectId>& ids) {
+  Work work;
+  for (const cow::ObjectId id : ids) work.dirs[DirOf(id)] = true;
+  work.names = true;
+  return FlushDirsNow(work);
+}
+
+Status Unsynced::FlushDirsNow(const Work& work) {
   bool lost = false;
   Status status = FlushDirs(work, &lost);
   if (!lost) return status;

@@ -15,6 +15,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "base/mutex.h"
 #include "base/result.h"
@@ -29,7 +30,7 @@ class Unsynced {
   explicit Unsynced(UniqueFd dir) : dir_(std::move(dir)) {}
 
   void Add(cow::ObjectId id) PX_EXCLUDES(mutex_);
-  // The object's name is new.
+  // The object's name is new, or gone.
   void AddName(cow::ObjectId id) PX_EXCLUDES(mutex_);
   // False: what the tree says of the object's content is durable.
   bool Has(cow::ObjectId id) const PX_EXCLUDES(mutex_);
@@ -41,6 +42,8 @@ class Unsynced {
   void Flushed(cow::ObjectId id, uint64_t mark) PX_EXCLUDES(mutex_);
   // Makes new names durable now. EIO…
   Status SyncNames() PX_EXCLUDES(mutex_);
+  // That the names of those objects are gone is durable then. EIO…
+  Status SyncRemoved(const std::vector<cow::ObjectId>& ids) PX_EXCLUDES(mutex_);
 
   // Takes what is there; the function, which must be called, makes it durable, and waits until what
   // was taken before is durable too, since several sync points may be made at a time. None: there
@@ -60,6 +63,7 @@ class Unsynced {
   // *lost: the kernel may have forgotten something.
   Status FlushObjects(const Work& work, bool* lost) const;
   Status FlushDirs(const Work& work, bool* lost) const;
+  Status FlushDirsNow(const Work& work) PX_EXCLUDES(mutex_);
 
   const UniqueFd dir_;
   mutable Mutex mutex_;

@@ -84,6 +84,11 @@ TEST_F(UnsyncedTest, ALaterOneWaitsForAnEarlierOne) {
   EXPECT_TRUE(in_order);
 }
 
+TEST_F(UnsyncedTest, RemovedNamesAreNobodyElsesWork) {
+  EXPECT_TRUE(unsynced_->SyncRemoved({cow::ObjectId{1}, cow::ObjectId{2}}));
+  EXPECT_FALSE(unsynced_->Prepare());
+}
+
 TEST_F(UnsyncedTest, WhatOneCouldNotFlushFailsAllOthers) {
   unsynced_->AddName(cow::ObjectId{0x300});  // in a directory that is not there
   const auto first = unsynced_->Prepare();
