@@ -378,9 +378,14 @@ class Filesystem {
   static Status MergeLive(const OpenInode& open, const cow::InodeItem& item, bool tells,
                           struct stat* attr);
   Result<struct stat> SnapshotsDirAttr(cow::Reader& reader, cow::VolumeId volume) const;
-  // One link less. At none, removes the inode, or leaves it as an orphan if it is open; *removed
-  // says which.
-  Status DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed);
+  struct Dropped {
+    bool inode = false;   // it is gone
+    bool object = false;  // and nothing else names its content
+  };
+  // One link less. At none, removes the inode, or leaves it as an orphan if it is open.
+  Result<Dropped> DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item);
+  // After the transaction that dropped a file's object.
+  void ForgetPages(const cow::InodeItem& item) const;
   static Status EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem& item);
   void AddGhost(NodeKey node, cow::InodeItem item);
   // For a daemon that takes over.
@@ -555,6 +560,7 @@ class Filesystem {
   Status UndoExchange(const LiveInode& noted, const cow::InodeItem& item);
   void CloseUnknownBackings(const std::set<int>& known);
   // The last release came, but its work may not have been done.
+  void NoteUnasked(OpenInode& open) PX_REQUIRES(open.mutex) PX_EXCLUDES(mapped_mutex_);
   void FinishClosed(OpenInode& open) PX_REQUIRES(open.mutex);
 
   // versions.cc: a content that is replaced stays until the one after it is complete and durable.

@@ -15,6 +15,9 @@ timespec ToTimespec(const cow::Time& time) {
 }
 
 constexpr auto kDrain = std::chrono::seconds(1);
+// Bytes of a file.
+constexpr uint64_t kManyPages = uint64_t{256} << 10;
+constexpr uint64_t kTooManyPages = uint64_t{64} << 20;
 
 bool Later(const timespec& a, const timespec& b) {
   return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
@@ -182,18 +185,35 @@ Status Filesystem::EraseInode(cow::Txn& txn, NodeKey node, const cow::InodeItem&
   return {};
 }
 
-Status Filesystem::DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item, bool* removed) {
-  *removed = false;
+Result<Filesystem::Dropped> Filesystem::DropLink(cow::Txn& txn, NodeKey node, cow::InodeItem item) {
   item.ctime = Now();
   if (item.nlink > 0) --item.nlink;
-  if (item.nlink > 0) return SaveInode(txn, node, item);
+  if (item.nlink > 0) {
+    PX_TRY(SaveInode(txn, node, item));
+    return Dropped{};
+  }
   if (S_ISREG(item.mode) && table_.MarkOrphan(node)) {
     PX_TRY(SaveInode(txn, node, item));
-    return txn.Put(node.volume, cow::OrphanKey(node.ino), {});
+    PX_TRY(txn.Put(node.volume, cow::OrphanKey(node.ino), {}));
+    return Dropped{};
   }
   table_.Doom(node);
-  *removed = true;
-  return EraseInode(txn, node, item);
+  PX_TRY(EraseInode(txn, node, item));
+  Dropped dropped{.inode = true};
+  if (S_ISREG(item.mode) && item.content != cow::ContentKind::kNone) {
+    PX_ASSIGN(const uint64_t refs, txn.ObjectRefs(cow::ObjectId{item.object}));
+    dropped.object = refs == 0;
+  }
+  return dropped;
+}
+
+// Who saves over a checkpoint again and again would else use other memory each time, until reclaim
+// comes to the old ones. What was not flushed the kernel would first begin to write, and what is
+// very large would hold up the caller.
+void Filesystem::ForgetPages(const cow::InodeItem& item) const {
+  if (item.size < kManyPages || item.size > kTooManyPages) return;
+  const cow::ObjectId object{item.object};
+  if (!objects_->unsynced()->Has(object)) objects_->ForgetPages(object);
 }
 
 void Filesystem::AddGhost(NodeKey node, cow::InodeItem item) {

@@ -310,6 +310,11 @@ Status ObjectStore::Remove(cow::ObjectId id) const {
   return {};
 }
 
+void ObjectStore::ForgetPages(cow::ObjectId id) const {
+  const auto fd = OpenObject(id, O_RDONLY);
+  if (fd) ::posix_fadvise(fd->get(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
 Status ObjectStore::Copy(int from, int to, uint64_t size) const {
   if (has_reflinks_) {
     if (::ioctl(to, FICLONE, from) == 0) {

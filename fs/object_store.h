@@ -73,6 +73,9 @@ class ObjectStore {
   // ENOENT is success: a crash may come between the removal and its record. Before the record is
   // durable the removal has to be: Unsynced::SyncRemoved, or AddName.
   Status Remove(cow::ObjectId id) const;
+  // Gives the memory back that the kernel keeps its clean pages in; what is mapped stays. For one
+  // that will not be read again. It may be gone already.
+  void ForgetPages(cow::ObjectId id) const;
 
   // Makes `to`, an empty file, equal to the first `size` bytes of `from`: by reflink where there
   // are any, else by copy_file_range over the data ranges, so that holes stay holes.

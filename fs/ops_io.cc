@@ -142,6 +142,11 @@ Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length,
   if ((mode & FALLOC_FL_KEEP_SIZE) != 0 && (mode & FALLOC_FL_PUNCH_HOLE) == 0) {
     open->beyond_end = true;
   }
+  if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
+    // Which blocks are its own a crash finds by the data in them, of which this takes away.
+    const MutexLock lock(open->mutex);
+    if (!open->gone) PX_TRY(SaveRuns(*open));
+  }
   bool must_save = false;
   PX_TRY(WithRoom(static_cast<uint64_t>(length), [&]() -> Status {
     const ReaderLock io(open->io);

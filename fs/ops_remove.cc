@@ -36,7 +36,7 @@ Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
   if (parent.IsSnapshotsDir()) return Fail(EROFS);
   NodeKey node;
   cow::InodeItem item;
-  bool removed = false;
+  Dropped dropped;
   PX_TRY(Once([&](cow::Txn& txn) -> Status {
     PX_ASSIGN(const cow::DentryItem dentry, LoadDentry(txn, parent, name));
     if (dentry.type == DT_DIR) return Fail(EISDIR);
@@ -45,10 +45,12 @@ Status Filesystem::Unlink(NodeKey parent, std::string_view name) {
     PX_ASSIGN(item, LoadInode(txn, node));
     PX_TRY(EraseDentry(txn, parent, &parent_item, name, false));
     PX_TRY(SaveInode(txn, parent, parent_item));
-    return DropLink(txn, node, item, &removed);
+    PX_ASSIGN(dropped, DropLink(txn, node, item));
+    return {};
   }));
-  if (removed) {
+  if (dropped.inode) {
     AddGhost(node, item);
+    if (dropped.object) ForgetPages(item);
     gate = Gate();
     GiveBackIfShort(item.size);
   }

@@ -57,6 +57,7 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
 
   std::optional<std::pair<NodeKey, cow::InodeItem>> ghost;
   std::optional<std::pair<NodeKey, cow::ObjectId>> settle;
+  Dropped dropped;
   PX_TRY(Once([&](cow::Txn& txn) -> Status {
     cow::InodeItem from_item, to_item;
     PX_ASSIGN(from_item, LoadDirectory(txn, parent));
@@ -91,7 +92,7 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
       if (source_dir && !target_dir) return Fail(ENOTDIR);
       if (!source_dir && target_dir) return Fail(EISDIR);
       PX_ASSIGN(const cow::InodeItem target_item, LoadInode(txn, target_node));
-      bool removed = true;
+      dropped = {.inode = true};  // a directory; of anything else it is found out
       if (!target_dir && S_ISREG(target_item.mode) && target_item.nlink == 1 &&
           !table_.Find(target_node)) {
         // The usual way to replace a checkpoint: what it replaces stays until the new one is on
@@ -113,13 +114,13 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
         }
       }
       if (!target_dir) {
-        PX_TRY(DropLink(txn, target_node, target_item, &removed));
+        PX_ASSIGN(dropped, DropLink(txn, target_node, target_item));
       } else if (target_node.IsVolumeRoot()) {
         return Fail(target_item.entries > 0 ? ENOTEMPTY : EBUSY);
       } else {
         PX_TRY(EraseDirectory(txn, target_node, target_item));
       }
-      if (removed) ghost.emplace(target_node, target_item);
+      if (dropped.inode) ghost.emplace(target_node, target_item);
       PX_TRY(EraseDentry(txn, to.parent, to.parent_item, to.name, target_dir));
     }
     PX_TRY(EraseDentry(txn, from.parent, from.parent_item, from.name, source_dir));
@@ -141,6 +142,7 @@ Status Filesystem::Rename(NodeKey parent, std::string_view name, NodeKey new_par
   if (ghost) {
     const uint64_t bytes = ghost->second.size;
     AddGhost(ghost->first, ghost->second);
+    if (dropped.object) ForgetPages(ghost->second);
     gate = Gate();
     GiveBackIfShort(bytes);
   }

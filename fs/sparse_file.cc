@@ -151,12 +151,13 @@ Result<size_t> SparseFile::Write(std::string_view data, off_t offset) {
 Status SparseFile::Truncate(uint64_t size, bool* must_save) {
   const MutexLock lock(mutex_);
   PX_ASSIGN(const uint64_t old_size, SizeOf(own_));
-  if (size < old_size && size < base_size_) {
-    if (size % kBlock != 0) PX_TRY(CopyBlock(size / kBlock));
-    MarkOwn((size + kBlock - 1) / kBlock, blocks_);
-    *must_save = true;
-  }
+  const bool cuts_base = size < old_size && size < base_size_;
+  if (cuts_base && size % kBlock != 0) PX_TRY(CopyBlock(size / kBlock));
   if (::ftruncate(own_, static_cast<off_t>(size)) != 0) return FailErrno("truncate an object");
+  if (cuts_base) MarkOwn((size + kBlock - 1) / kBlock, blocks_);
+  // Also what was marked after a crash, when this may be the same call once more: the next one may
+  // make the file longer, and nothing shows then where it was cut.
+  *must_save = !changed_.empty() && size < base_size_;
   return {};
 }
 
@@ -199,7 +200,7 @@ Status SparseFile::RecoverOwn() {
   off_t position = 0;
   for (;;) {
     const off_t data = ::lseek(own_, position, SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return {};
+    if (data < 0 && errno == ENXIO) break;
     if (data < 0) return FailErrno("find data of an object");
     const off_t hole = ::lseek(own_, data, SEEK_HOLE);
     if (hole < 0) return FailErrno("find a hole of an object");
@@ -207,6 +208,10 @@ Status SparseFile::RecoverOwn() {
     MarkOwn(from / kBlock, (end + kBlock - 1) / kBlock);
     position = hole;
   }
+  // It was cut, and the crash came before the map was saved: what lies behind is not the base's.
+  PX_ASSIGN(const uint64_t size, SizeOf(own_));
+  MarkOwn((size + kBlock - 1) / kBlock, blocks_);
+  return {};
 }
 
 bool SparseFile::WhollyOwn() const {

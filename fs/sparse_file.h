@@ -56,7 +56,8 @@ class SparseFile {
   Status Fallocate(int mode, off_t offset, off_t length, bool* must_save) PX_EXCLUDES(mutex_);
   // Copies every block that is still the base's.
   Status FillAll() PX_EXCLUDES(mutex_);
-  // Marks as own what has data in the own object. After a crash only.
+  // Marks as own what has data in the own object, and all that lies behind its end. After a crash
+  // only; to be saved before the file can grow again.
   Status RecoverOwn() PX_EXCLUDES(mutex_);
 
   bool WhollyOwn() const PX_EXCLUDES(mutex_);

@@ -177,6 +177,7 @@ Status Filesystem::TakeOver(const std::vector<LiveTable::Cell>& cells,
   TakeSizes(left_over);
   for (const auto& open : table_.All()) {
     const MutexLock lock(open->mutex);
+    if (open->writers == 0) NoteUnasked(*open);
     if (open->opens == 0) {
       FinishClosed(*open);
     } else if (open->writers == 0 && !open->orphan && !options_.read_only) {
@@ -373,17 +374,25 @@ Status Filesystem::TakeContent(OpenInode& open, const LiveInode& noted,
   // The daemon died between the end of its life as a written file and the release, or the answer
   // of an open that needs it to be one.
   if (open.writers > 0 && !live && !options_.read_only) PX_TRY(EnsureOwn(open));
+  if (live) {
+    // What was found of its map, before it can grow. What cannot be saved now is with the next.
+    if (const Status saved = SaveRuns(open); !saved) {
+      LogError("the map of inode {:x}: {}", open.node.ToFuse(), saved.error().ToString());
+    }
+  }
   return Note(open);
 }
 
+// Its last writer closed it, and the daemon died before it had asked whether it is mapped.
+void Filesystem::NoteUnasked(OpenInode& open) {
+  if (open.backing_id == 0 || open.orphan) return;
+  const ReaderLock io(open.io);
+  if (!open.object || open.temporary || !(open.live || open.was_writable)) return;
+  const MutexLock lock(mapped_mutex_);
+  AddMaybeMapped(open.node, open.object);
+}
+
 void Filesystem::FinishClosed(OpenInode& open) {
-  if (open.backing_id != 0 && !open.orphan) {
-    const ReaderLock io(open.io);
-    if (open.object && !open.temporary && open.was_writable) {
-      const MutexLock lock(mapped_mutex_);
-      AddMaybeMapped(open.node, open.object);
-    }
-  }
   if (IsLive(open) && !open.orphan) {
     if (const Status written = WriteBack(open, /*end_live=*/true); !written) {
       LogError("writing back inode {:x}: {}", open.node.ToFuse(), written.error().ToString());

@@ -53,6 +53,7 @@ px_mount_test(posix_mount_test plain plain-user passthrough cached user xfs)
 
 add_executable(clone_mount_test
   mount/clone_test.cc
+  mount/pages_test.cc
   mount/remount_test.cc
   mount/shared_file_test.cc
   mount/scrub_test.cc

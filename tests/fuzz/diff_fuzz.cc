@@ -131,7 +131,9 @@ bool Fuzzer::Run() {
     if (!Epoch(epoch)) return Fail(fmt::format("in epoch {}", epoch));
   }
   if (options_.takeovers && kills_ == 0) return Fail("the daemon was never killed");
-  if (!mount_.Unmount()) return Fail("the mount is still busy at the end");
+  if (const Status unmounted = mount_.Unmount(); !unmounted) {
+    return Fail("at the end: " + unmounted.error().ToString());
+  }
   if (mount_.px()) {
     const RunResult fsck = mount_.PxFs({"fsck", mount_.store()});
     if (fsck.exit_code != 0) return Fail("fsck: " + fsck.output);

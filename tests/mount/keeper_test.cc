@@ -2,6 +2,7 @@
 // pause.
 #include <dirent.h>
 #include <fmt/format.h>
+#include <linux/falloc.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -627,7 +628,55 @@ TEST_F(StuckDaemonTest, WhatTheNextOneSaysBeforeItServesDoesNotEndIt) {
   EXPECT_EQ(NumberOf(status.output, "crashes"), 1) << status.output;
 }
 
+// The daemon dies when the object is cut already, and the map of what is its own is not saved. What
+// was cut off must not come back from the file that it shares with the clone.
+TEST_F(StuckDaemonTest, WhatWasCutOffASharedFileStaysCutOff) {
+  constexpr size_t kSize = 2 << 20, kCut = 100'000;
+  MountWithFaults({});
+  const std::string content = Pattern(kSize);
+  Put(mnt() + "/v/f", content);
+  ASSERT_EQ(CloneVolume(mnt() + "/v", mnt() + "/w"), 0);
+  const UniqueFd fd = Open(mnt() + "/w/f", O_RDWR);
+  WriteAt(fd.get(), 0, "own");
+  faults_->Arm(Fault::kKillAfter, SiteOf(StoreCall::kTruncate, StoreFile::kObject, false));
+  ASSERT_EQ(Try(::ftruncate(fd.get(), kCut)), 0);
+  ASSERT_TRUE(WaitForEnd(daemon_));
+  ASSERT_EQ(Try(::ftruncate(fd.get(), kSize)), 0);
+  const pid_t next =
+      NumberOf(Execute({MountFixture::PxFsProgram(), "status", mnt()}).output, "pid");
+  ASSERT_EQ(Signal(next, SIGKILL), 0);
+  ASSERT_TRUE(WaitForEnd(next));
+  const std::string cut = Get(mnt() + "/w/f");
+  EXPECT_EQ(cut.size(), kSize);
+  EXPECT_EQ(cut.substr(3, kCut - 3), content.substr(3, kCut - 3));
+  EXPECT_EQ(cut.find_first_not_of('\0', kCut), cut.npos);
+  EXPECT_EQ(Get(mnt() + "/v/f"), content);
+}
+
 using StuckDaemonRootTest = StuckDaemonTest;
+
+// What was written to a shared file, then punched by a call that never returned, is there or is
+// zeros: it is not what the clone has.
+TEST_F(StuckDaemonRootTest, AHolePunchedHalfWayShowsNothingOfTheClone) {
+  constexpr size_t kSize = 2 << 20, kOwn = 65'536;
+  MountWithFaults({"nokeeper"});
+  Put(mnt() + "/v/f", std::string(kSize, 'a'));
+  ASSERT_EQ(CloneVolume(mnt() + "/v", mnt() + "/w"), 0);
+  UniqueFd fd = Open(mnt() + "/w/f", O_RDWR);
+  WriteAt(fd.get(), 0, std::string(kOwn, 'b'));
+  faults_->Arm(Fault::kKillAfter, SiteOf(StoreCall::kAllocate, StoreFile::kObject, false));
+  const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  EXPECT_NE(Try(::fallocate(fd.get(), mode, 0, kOwn)), 0);
+  ASSERT_TRUE(WaitForEnd(daemon_));
+  fd.Reset();
+  ASSERT_EQ(Execute({MountFixture::PxFsProgram(), "umount", mnt()}).exit_code, 0);
+  const RunResult again =
+      Execute({MountFixture::PxFsProgram(), "mount", "--store", base_ + "/store", mnt()});
+  ASSERT_EQ(again.exit_code, 0) << again.output;
+  const std::string content = Get(mnt() + "/w/f");
+  EXPECT_EQ(content.substr(0, kOwn).find('a'), content.npos);
+  EXPECT_EQ(content.substr(kOwn), std::string(kSize - kOwn, 'a'));
+}
 
 TEST_F(StuckDaemonRootTest, WithoutAKeeperTheMountCanBeTakenAway) {
   MountAndKill({"nopassthrough", "nokeeper"});
