@@ -437,6 +437,12 @@ Status JournaledPageTable::WaitHandedOver(uint64_t seq) {
   return {};
 }
 
+void JournaledPageTable::RetryIfOutOfSpace() {
+  if (!out_of_space_.load(std::memory_order_relaxed)) return;
+  const MutexLock lock(mutex_);
+  wake_.NotifyOne();
+}
+
 Status JournaledPageTable::HandOver() {
   const MutexLock lock(mutex_);
   return WaitHandedOver(seq_);

@@ -72,6 +72,9 @@ class JournaledPageTable final : public PageTable {
     return out_of_space_.load(std::memory_order_relaxed) || !below_->KeepReserve();
   }
 
+  // What there was no room for is tried again now, and not in a second. Any thread.
+  void RetryIfOutOfSpace() PX_EXCLUDES(mutex_);
+
   // Hands over what was committed before the call, durably.
   Status HandOver();
 

@@ -56,6 +56,7 @@ Filesystem::Filesystem(Parts parts, FilesystemOptions options, KernelSide* kerne
       checkpoint_(std::move(parts.checkpoint)),
       check_pages_(std::move(parts.check_pages)),
       out_of_space_(std::move(parts.out_of_space)),
+      space_is_back_(std::move(parts.space_is_back)),
       stay_open_(std::move(parts.stay_open)),
       options_(options),
       kernel_(kernel),
@@ -452,7 +453,10 @@ Status Filesystem::ReclaimStep(bool* done, Reclaim how) {
   } else {
     for (const cow::ObjectId object : freed) objects_->unsynced()->AddName(object);
   }
-  if (!freed.empty()) PX_TRY(store_->ForgetFreed(freed));
+  if (!freed.empty()) {
+    PX_TRY(store_->ForgetFreed(freed));
+    space_is_back_();
+  }
   *done = rows == 0 && freed.empty();
   if (*done) removed_ -= removed;
   return {};

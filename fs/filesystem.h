@@ -147,6 +147,7 @@ class Filesystem {
     // The tree's own files could not grow: what makes it larger is refused, so that what makes it
     // smaller has room.
     std::function<bool()> out_of_space = [] { return false; };
+    std::function<void()> space_is_back = [] {};  // some, perhaps
     // The last user ended what was open: no volume has to be searched for unlinked open files.
     bool closed_in_order = false;
     // Set if the last user was killed: called once what it left was dealt with.
@@ -715,6 +716,7 @@ class Filesystem {
   std::function<Status()> checkpoint_;
   const decltype(Parts::check_pages) check_pages_;
   std::function<bool()> out_of_space_;
+  std::function<void()> space_is_back_;
   std::function<void()> stay_open_;
   const FilesystemOptions options_;
   KernelSide* const kernel_;

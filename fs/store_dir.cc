@@ -267,6 +267,7 @@ Result<Filesystem::Parts> StoreDir::OpenParts(const std::string& boot) const {
   };
   const std::string this_boot = pages->boot();
   parts.out_of_space = [table = journaled->get()] { return table->OutOfSpace(); };
+  parts.space_is_back = [table = journaled->get()] { table->RetryIfOutOfSpace(); };
   parts.pages = std::move(*journaled);
   PX_ASSIGN(parts.store, cow::Store::Open(parts.pages.get(), {}));
   PX_ASSIGN(parts.slots, OpenSlots::Open(path_ + "/open.slots", &parts.left_over));
