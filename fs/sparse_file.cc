@@ -165,7 +165,13 @@ Status SparseFile::Fallocate(int mode, off_t offset, off_t length, bool* must_sa
   if ((mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0) PX_TRY(FillAll());
   const MutexLock lock(mutex_);
   const bool clears = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
-  if (clears) PX_TRY(CopyEdges(static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+  if (clears) {
+    PX_TRY(CopyEdges(static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+  } else {
+    // Blocks that are allocated and not written would pass for data once the kernel has read them.
+    PX_TRY(Fill(static_cast<uint64_t>(offset) / kBlock,
+                (static_cast<uint64_t>(offset + length) + kBlock - 1) / kBlock));
+  }
   if (::fallocate(own_, mode, offset, length) != 0) return FailErrno("fallocate an object");
   if (clears) {
     const auto from = static_cast<uint64_t>(offset), end = static_cast<uint64_t>(offset + length);
@@ -177,15 +183,20 @@ Status SparseFile::Fallocate(int mode, off_t offset, off_t length, bool* must_sa
 
 Status SparseFile::FillAll() {
   const MutexLock lock(mutex_);
+  return Fill(0, blocks_);
+}
+
+Status SparseFile::Fill(uint64_t first, uint64_t stop_block) {
   PX_ASSIGN(const uint64_t size, SizeOf(own_));
-  uint64_t block = 0;
-  while (block < blocks_) {
+  uint64_t block = first;
+  stop_block = std::min(stop_block, blocks_);
+  while (block < stop_block) {
     if (IsOwn(block)) {
       ++block;
       continue;
     }
     uint64_t end = block + 1;
-    while (end < blocks_ && !IsOwn(end)) ++end;
+    while (end < stop_block && !IsOwn(end)) ++end;
     const uint64_t from = block * kBlock;
     const uint64_t stop = std::min({end * kBlock, base_size_, size});
     if (from < stop) PX_TRY(ObjectStore::CopyRange(base_.get(), own_, from, stop - from));

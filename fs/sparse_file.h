@@ -79,6 +79,8 @@ class SparseFile {
     return block >= blocks_ || (bits_[block / 64] >> (block % 64) & 1) != 0;
   }
   bool AllOwn(uint64_t first, uint64_t end) const PX_REQUIRES(mutex_);
+  // Copies those of these blocks that are the base's.
+  Status Fill(uint64_t first, uint64_t stop_block) PX_REQUIRES(mutex_);
   void MarkOwn(uint64_t first, uint64_t end) PX_REQUIRES(mutex_);
   // Makes one block own with the base's bytes.
   Status CopyBlock(uint64_t block) PX_REQUIRES(mutex_);

@@ -139,6 +139,22 @@ TEST_F(KeeperTest, AMappingOfOneWhoClosedBeforeIsInTheClone) {
   EXPECT_EQ(Get("v/f").substr(0, 3), "bcd");
 }
 
+// Space that was allocated where the clone's bytes still are is not taken for written after a kill.
+TEST_F(KeeperTest, AllocatingInASharedFileHidesNothingOfIt) {
+  const std::string content = Pattern(2 << 20);
+  Put("v/f", content);
+  ASSERT_EQ(CloneVolume("v", "w"), 0);
+  const UniqueFd fd = Open("w/f", O_RDWR);
+  WriteAt(fd.get(), 0, content.substr(0, 4096));
+  ASSERT_EQ(Try(::fallocate(fd.get(), 0, 0, 1 << 20)), 0);
+  ASSERT_EQ(Try(::fsync(fd.get())), 0);
+  Execute({"sh", "-c", "sync; echo 1 > /proc/sys/vm/drop_caches"});
+  EXPECT_EQ(ReadAt(fd.get(), 0, 4096), content.substr(0, 4096));
+  Kill();
+  ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  EXPECT_TRUE(GetFd(fd.get()) == content);
+}
+
 TEST_F(KeeperTest, RemovedFilesThatAreOpenStayUntilTheyAreClosed) {
   UniqueFd fd = Open("v/f", O_CREAT | O_RDWR);
   WriteAt(fd.get(), 0, "gone but here");
