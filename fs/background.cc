@@ -446,14 +446,14 @@ Status Filesystem::ReclaimStep(bool* done, Reclaim how) {
     if (how == Reclaim::kPaced) Pace();
   }
   seals_->Removed(freed);
-  // Gone from the disk before the queue forgets them. That a sync point of somebody else sees to it
-  // costs the least work, and him the time: only who is in a hurry leaves it to others.
-  if (how == Reclaim::kPaced) {
-    PX_TRY(objects_->unsynced()->SyncRemoved(freed));
-  } else {
-    for (const cow::ObjectId object : freed) objects_->unsynced()->AddName(object);
-  }
   if (!freed.empty()) {
+    // Gone from the disk before the queue forgets them. That a sync point of somebody else sees to
+    // it costs the least work, and him the time: only who is in a hurry leaves it to others.
+    if (how == Reclaim::kPaced) {
+      PX_TRY(objects_->unsynced()->SyncRemoved(freed));
+    } else {
+      for (const cow::ObjectId object : freed) objects_->unsynced()->AddName(object);
+    }
     PX_TRY(store_->ForgetFreed(freed));
     space_is_back_();
   }

@@ -560,8 +560,8 @@ class Filesystem {
       PX_REQUIRES(open.mutex);
   Status UndoExchange(const LiveInode& noted, const cow::InodeItem& item);
   void CloseUnknownBackings(const std::set<int>& known);
-  // The last release came, but its work may not have been done.
   void NoteUnasked(OpenInode& open) PX_REQUIRES(open.mutex) PX_EXCLUDES(mapped_mutex_);
+  // The last release came, but its work may not have been done.
   void FinishClosed(OpenInode& open) PX_REQUIRES(open.mutex);
 
   // versions.cc: a content that is replaced stays until the one after it is complete and durable.

@@ -22,9 +22,6 @@ namespace {
 std::string DescriptorPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
 constexpr uint64_t kLarge = uint64_t{1} << 20;
-constexpr unsigned kSubdirectories = 256;
-
-std::string SubdirectoryName(unsigned number) { return fmt::format("{:02x}", number); }
 
 bool TryReflinks(int dir) {
   const auto temp = [dir] {
@@ -43,32 +40,31 @@ bool TryReflinks(int dir) {
   return ::ioctl(to.get(), FICLONE, from.get()) == 0;
 }
 
-bool SetNoatime(int fd) {
-  int flags = 0;
-  if (::ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) return false;
-  if ((flags & FS_NOATIME_FL) != 0) return true;
-  flags |= FS_NOATIME_FL;
-  return ::ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
-}
-
 bool HasNoatime(int fd) {
   int flags = 0;
   return ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOATIME_FL) != 0;
+}
+
+bool SetNoatime(int fd) {
+  int flags = 0;
+  if (::ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) return false;
+  flags |= FS_NOATIME_FL;
+  return ::ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
 }
 
 // Nobody asks for an object's access time. Where files inherit from their directory that they have
 // none (XFS, ext4), they are to; false: they do not.
 bool InheritNoatime(int dir) {
   if (!HasNoatime(dir)) {
-    for (unsigned i = 0; i < kSubdirectories; ++i) {
-      const UniqueFd sub(::openat(dir, SubdirectoryName(i).c_str(),
-                                  O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    for (size_t i = 0; i < kObjectDirs; ++i) {
+      const UniqueFd sub(
+          ::openat(dir, ObjectDirName(i).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
       if (!sub || !SetNoatime(sub.get())) return false;
     }
     if (!SetNoatime(dir)) return false;  // the last: it stands for all
   }
   const UniqueFd file(
-      ::openat(dir, SubdirectoryName(0).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+      ::openat(dir, ObjectDirName(0).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   return file && HasNoatime(file.get());
 }
 
@@ -78,8 +74,8 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
   UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return FailErrno("open " + dir);
   bool made = false;
-  for (unsigned i = 0; i < kSubdirectories; ++i) {
-    const std::string name = SubdirectoryName(i);
+  for (size_t i = 0; i < kObjectDirs; ++i) {
+    const std::string name = ObjectDirName(i);
     if (::mkdirat(fd.get(), name.c_str(), 0700) == 0) {
       made = true;
     } else if (errno != EEXIST) {
@@ -362,8 +358,8 @@ Result<struct statvfs> ObjectStore::StatFs() const {
 }
 
 Status ObjectStore::Scan(const std::function<void(cow::ObjectId)>& visit) const {
-  for (unsigned i = 0; i < 256; ++i) {
-    const std::string name = fmt::format("{:02x}", i);
+  for (size_t i = 0; i < kObjectDirs; ++i) {
+    const std::string name = ObjectDirName(i);
     const int fd = ::openat(dir_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return FailErrno("open objects/" + name);
     const std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd), &::closedir);

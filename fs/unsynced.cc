@@ -15,7 +15,7 @@ namespace {
 // With more files than that, one flush of the whole filesystem is quicker than one for each.
 constexpr size_t kOneByOne = 32;
 
-size_t DirOf(cow::ObjectId id) { return (id.value >> 8) & 0xff; }
+size_t DirOf(cow::ObjectId id) { return (id.value >> 8) % kObjectDirs; }
 
 // The error of a flush.
 Status FailFlush(std::string context, bool* lost) {
@@ -25,7 +25,11 @@ Status FailFlush(std::string context, bool* lost) {
 
 }  // namespace
 
-std::string ObjectName(cow::ObjectId id) { return fmt::format("{:02x}/{:x}", DirOf(id), id.value); }
+std::string ObjectDirName(size_t number) { return fmt::format("{:02x}", number); }
+
+std::string ObjectName(cow::ObjectId id) {
+  return fmt::format("{}/{:x}", ObjectDirName(DirOf(id)), id.value);
+}
 
 void Unsynced::Add(cow::ObjectId id) {
   const MutexLock lock(mutex_);
@@ -76,7 +80,7 @@ Status Unsynced::FlushObjects(const Work& work, bool* lost) const {
 Status Unsynced::FlushDirs(const Work& work, bool* lost) const {
   for (size_t i = 0; work.names && i < work.dirs.size(); ++i) {
     if (!work.dirs[i]) continue;
-    const std::string name = fmt::format("{:02x}", i);
+    const std::string name = ObjectDirName(i);
     const UniqueFd fd(::openat(dir_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd) return FailErrno("open objects/" + name + " to sync it");
     if (::fsync(fd.get()) != 0) return FailFlush("sync objects/" + name, lost);

@@ -24,6 +24,12 @@
 
 namespace px::fs {
 
+// Objects lie in objects/00 to objects/ff.
+inline constexpr size_t kObjectDirs = 256;
+std::string ObjectDirName(size_t number);
+// objects/xx/ID without the first part.
+std::string ObjectName(cow::ObjectId id);
+
 class Unsynced {
  public:
   // `dir` is STORE/objects.
@@ -55,7 +61,7 @@ class Unsynced {
  private:
   struct Work {
     std::unordered_map<uint64_t, uint64_t> objects;
-    std::array<bool, 256> dirs{};
+    std::array<bool, kObjectDirs> dirs{};
     bool names = false;
     bool everything = false;
   };
@@ -75,8 +81,5 @@ class Unsynced {
   std::optional<Error> broken_ PX_GUARDED_BY(mutex_);
   std::map<uint64_t, Error> failed_ PX_GUARDED_BY(mutex_);  // that others may be waiting for
 };
-
-// objects/xx/ID without the first part.
-std::string ObjectName(cow::ObjectId id);
 
 }  // namespace px::fs

@@ -22,6 +22,12 @@
 namespace px::testing {
 namespace {
 
+// Readable and writable; nullptr if it fails.
+char* MapShared(int fd, size_t size) {
+  void* const map = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  return map == MAP_FAILED ? nullptr : static_cast<char*>(map);
+}
+
 namespace fs = std::filesystem;
 
 class KeeperTest : public VolumeTest {
@@ -92,9 +98,8 @@ TEST_F(KeeperTest, FilesClosedAfterwardsHaveTheirSize) {
 TEST_F(KeeperTest, MappingsGoOn) {
   const UniqueFd fd = Open("v/f", O_CREAT | O_RDWR);
   WriteAt(fd.get(), 0, std::string(8192, 'a'));
-  char* map =
-      static_cast<char*>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
-  ASSERT_NE(map, MAP_FAILED);
+  char* const map = MapShared(fd.get(), 8192);
+  ASSERT_NE(map, nullptr);
   map[0] = 'b';
   Kill();
   map[4096] = 'c';
@@ -107,9 +112,8 @@ TEST_F(KeeperTest, MappingsGoOn) {
 TEST_F(KeeperTest, AMappingWithoutADescriptorIsInTheClone) {
   UniqueFd fd = Open("v/f", O_CREAT | O_RDWR);
   WriteAt(fd.get(), 0, std::string(4096, 'a'));
-  char* map =
-      static_cast<char*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
-  ASSERT_NE(map, MAP_FAILED);
+  char* const map = MapShared(fd.get(), 4096);
+  ASSERT_NE(map, nullptr);
   fd.Reset();
   Kill();
   map[0] = 'b';
@@ -123,9 +127,8 @@ TEST_F(KeeperTest, AMappingWithoutADescriptorIsInTheClone) {
 TEST_F(KeeperTest, AMappingOfOneWhoClosedBeforeIsInTheClone) {
   UniqueFd fd = Open("v/f", O_CREAT | O_RDWR);
   WriteAt(fd.get(), 0, std::string(4096, 'a'));
-  char* map =
-      static_cast<char*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
-  ASSERT_NE(map, MAP_FAILED);
+  char* const map = MapShared(fd.get(), 4096);
+  ASSERT_NE(map, nullptr);
   UniqueFd beside = Open("v/f", O_WRONLY);
   fd.Reset();
   Kill();
@@ -587,20 +590,22 @@ class StuckDaemonTest : public OwnPlaceTest {
     words.push_back(mnt());
     const RunResult mounted = Execute(words);
     ASSERT_EQ(mounted.exit_code, 0) << mounted.output;
-    daemon_ = NumberOf(Execute({MountFixture::PxFsProgram(), "status", mnt()}).output, "pid");
+    daemon_ = DaemonPid();
     ASSERT_GT(daemon_, 1);
     ASSERT_EQ(Execute({MountFixture::PxFsProgram(), "create", mnt() + "/v"}).exit_code, 0);
+  }
+  pid_t DaemonPid() const {
+    return NumberOf(Execute({MountFixture::PxFsProgram(), "status", mnt()}).output, "pid");
   }
   // Kills the daemon in that state; the clone that led to it runs on.
   void MountAndKill(const std::vector<std::string>& options) {
     ASSERT_NO_FATAL_FAILURE(MountWithFaults(options));
     UniqueFd fd = Open(mnt() + "/v/f", O_CREAT | O_RDWR);
     WriteAt(fd.get(), 0, std::string(4096, 'a'));
-    void* map = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-    ASSERT_NE(map, MAP_FAILED);
-    mapped_ = static_cast<char*>(map);
+    mapped_ = MapShared(fd.get(), 4096);
+    ASSERT_NE(mapped_, nullptr);
     // A child that closes its copy of either would have the page written by that.
-    ASSERT_EQ(Try(::madvise(map, 4096, MADV_DONTFORK)), 0);
+    ASSERT_EQ(Try(::madvise(mapped_, 4096, MADV_DONTFORK)), 0);
     fd.Reset();
     mapped_[0] = 'b';
     faults_->Arm(Fault::kStall, SiteOf(StoreCall::kWrite, StoreFile::kObject, false));
@@ -658,8 +663,7 @@ TEST_F(StuckDaemonTest, WhatWasCutOffASharedFileStaysCutOff) {
   ASSERT_EQ(Try(::ftruncate(fd.get(), kCut)), 0);
   ASSERT_TRUE(WaitForEnd(daemon_));
   ASSERT_EQ(Try(::ftruncate(fd.get(), kSize)), 0);
-  const pid_t next =
-      NumberOf(Execute({MountFixture::PxFsProgram(), "status", mnt()}).output, "pid");
+  const pid_t next = DaemonPid();
   ASSERT_EQ(Signal(next, SIGKILL), 0);
   ASSERT_TRUE(WaitForEnd(next));
   const std::string cut = Get(mnt() + "/w/f");
