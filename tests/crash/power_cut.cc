@@ -149,6 +149,7 @@ class Work {
     // The store must not be closed in order before the power goes.
     end_ = recorder->Position();
     recorder->Stop();
+    op_ = static_cast<int>(states_.size());  // what is closed now is not promised to any state
     while (!handles_.empty()) CloseHandle(0);
   }
 
@@ -646,7 +647,9 @@ int Main(int argc, char** argv) {
     Work work(live, &random);
     work.Run(&recorder);
     for (uint64_t i = 0; i < states; ++i) {
-      const size_t position = work.begin() + random.Below(work.end() - work.begin() + 1);
+      // The last moment is one that chance does not meet.
+      const size_t position =
+          i == 0 ? work.end() : work.begin() + random.Below(work.end() - work.begin() + 1);
       std::filesystem::remove_all(crashed);
       std::filesystem::create_directory(crashed);
       recorder.BuildCrashState(position, crashed, &random);
