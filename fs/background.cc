@@ -211,10 +211,12 @@ Status Filesystem::RecoverSize(const OpenSlots::Entry& entry) {
     if (item->object != entry.object.value) return {};
     const int64_t mtime_ns = ToNanoseconds(backing.st_mtim);
     const auto size = static_cast<uint64_t>(backing.st_size);
-    if (mtime_ns == entry.base_mtime_ns && size == item->size) return {};
+    const bool sparse = item->content == cow::ContentKind::kSparse;
+    // The times may have been set back: of a sparse file they do not say that it is unchanged.
+    if (!sparse && mtime_ns == entry.base_mtime_ns && size == item->size) return {};
     item->size = size;
     item->blocks = BlocksOf(backing);
-    if (item->content == cow::ContentKind::kSparse) {
+    if (sparse) {
       item->blocks = (size + 511) / 512;
       PX_TRY(EraseRuns(txn, entry.node, 0, ~uint64_t{0}));
       PX_TRY(PutRuns(txn, entry.node, runs));

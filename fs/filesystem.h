@@ -514,7 +514,7 @@ class Filesystem {
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
   // What its object is now; nothing where it cannot be told.
   static OpenInode::Flushed StateOfObject(const OpenInode& open) PX_REQUIRES_SHARED(open.io);
-  Result<size_t> WriteObject(OpenInode& open, std::string_view data, off_t offset);
+  Result<size_t> WriteObject(OpenInode& open, std::string_view data, off_t offset, bool* must_save);
   // The object's data and size, on disk; *flushed is what they were before.
   Status FlushObject(OpenInode& open, bool data_only, OpenInode::Flushed* flushed);
   void EndOpen(NodeKey node, int flags, uint64_t handle);

@@ -40,6 +40,27 @@ bool TryReflinks(int dir) {
   return ::ioctl(to.get(), FICLONE, from.get()) == 0;
 }
 
+bool TryData(int dir) {
+  constexpr off_t kBlock = 4096, kMany = 1024, kFirst = 256, kSecond = kFirst + 2;
+  const UniqueFd file(::openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file || ::ftruncate(file.get(), kMany * kBlock) != 0) return false;
+  const std::string zeros(kBlock, '\0'), bytes(kBlock, 'x');
+  if (::pwrite(file.get(), zeros.data(), kBlock, kFirst * kBlock) != kBlock ||
+      ::pwrite(file.get(), bytes.data(), kBlock, kSecond * kBlock) != kBlock) {
+    // On a full disk it cannot be tried.
+    struct statfs info{};
+    return ::fstatfs(dir, &info) == 0 && info.f_bsize <= kBlock;
+  }
+  const auto seek = [&](off_t block, int whence) {
+    return ::lseek(file.get(), block * kBlock, whence);
+  };
+  return seek(0, SEEK_DATA) == kFirst * kBlock &&
+         seek(kFirst, SEEK_HOLE) == (kFirst + 1) * kBlock &&
+         seek(kFirst + 1, SEEK_DATA) == kSecond * kBlock &&
+         seek(kSecond, SEEK_HOLE) == (kSecond + 1) * kBlock && seek(kSecond + 1, SEEK_DATA) < 0 &&
+         errno == ENXIO;
+}
+
 bool HasNoatime(int fd) {
   int flags = 0;
   return ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOATIME_FL) != 0;
@@ -87,12 +108,13 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
   }
   if (made && ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
   const bool reflinks = TryReflinks(fd.get());
+  const bool finds_data_by_block = reflinks || TryData(fd.get());
   const bool noatime = InheritNoatime(fd.get());
   UniqueFd again(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!again) return FailErrno("open " + dir);
   auto unsynced = std::make_shared<Unsynced>(std::move(again));
   return std::unique_ptr<ObjectStore>(
-      new ObjectStore(std::move(fd), std::move(unsynced), reflinks, noatime));
+      new ObjectStore(std::move(fd), std::move(unsynced), reflinks, finds_data_by_block, noatime));
 }
 
 Result<UniqueFd> ObjectStore::OpenObject(cow::ObjectId id, int flags) const {

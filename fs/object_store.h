@@ -32,11 +32,15 @@ namespace px::fs {
 
 class ObjectStore {
  public:
-  // `dir` must exist. Finds out whether its filesystem has reflinks (FICLONE).
+  // `dir` must exist. Finds out what its filesystem can do.
   static Result<std::unique_ptr<ObjectStore>> Open(const std::string& dir);
 
   const std::shared_ptr<Unsynced>& unsynced() const { return unsynced_; }
   bool has_reflinks() const { return has_reflinks_; }
+  // SEEK_DATA and SEEK_HOLE tell each 4 KiB that was written, zeros or not, from those that were
+  // not. Not so on ZFS, with large blocks of XFS, or with huge pages of tmpfs. Not asked where
+  // there are reflinks.
+  bool finds_data_by_block() const { return finds_data_by_block_; }
 
   // `flags` as of open(2); O_CLOEXEC is added. ENOENT if there is no such object: the store is
   // damaged.
@@ -92,10 +96,11 @@ class ObjectStore {
 
  private:
   ObjectStore(UniqueFd dir, std::shared_ptr<Unsynced> unsynced, bool has_reflinks,
-              bool inherits_noatime)
+              bool finds_data_by_block, bool inherits_noatime)
       : dir_(std::move(dir)),
         unsynced_(std::move(unsynced)),
         has_reflinks_(has_reflinks),
+        finds_data_by_block_(finds_data_by_block),
         inherits_noatime_(inherits_noatime) {}
   void EmptyIfLarge(cow::ObjectId id) const;
   // The id of the file to be made next, which is then being made; nothing where the pool has `want`
@@ -113,6 +118,7 @@ class ObjectStore {
   const UniqueFd dir_;
   const std::shared_ptr<Unsynced> unsynced_;
   const bool has_reflinks_;
+  const bool finds_data_by_block_;
   const bool inherits_noatime_;
   mutable Mutex mutex_;
   CondVar made_;                                               // what was being made is

@@ -68,13 +68,20 @@ Result<size_t> Filesystem::Write(NodeKey node, std::string_view data, off_t offs
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);
   if (kill_suidgid && IsLive(*open)) PX_TRY(KillPrivileges(node));
-  return WithRoom(data.size(), [&] { return WriteObject(*open, data, offset); });
+  bool must_save = false;
+  const auto put =
+      WithRoom(data.size(), [&] { return WriteObject(*open, data, offset, &must_save); });
+  if (!put || !must_save) return put;
+  const MutexLock lock(open->mutex);
+  if (!open->gone) PX_TRY(SaveRuns(*open));
+  return put;
 }
 
-Result<size_t> Filesystem::WriteObject(OpenInode& open, std::string_view data, off_t offset) {
+Result<size_t> Filesystem::WriteObject(OpenInode& open, std::string_view data, off_t offset,
+                                       bool* must_save) {
   const ReaderLock io(open.io);
   if (!open.live) return Fail(EBADF);
-  if (open.sparse != nullptr) return open.sparse->Write(data, offset);
+  if (open.sparse != nullptr) return open.sparse->Write(data, offset, must_save);
   size_t done = 0;
   while (done < data.size()) {
     const ssize_t put = ::pwrite(open.fd.get(), data.data() + done, data.size() - done,
@@ -132,9 +139,8 @@ Status Filesystem::FsyncDir(NodeKey) { return store_->Sync(); }
 
 Status Filesystem::Fallocate(NodeKey node, int mode, off_t offset, off_t length,
                              const Caller& caller) {
-  // With block-exact answers only: others would show through in what a clone shares.
-  constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE |
-                         FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+  // The others the kernel refuses for FUSE itself.
+  constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
   if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
   const auto open = table_.Find(node);
   if (open == nullptr) return Fail(EBADF);

@@ -346,6 +346,7 @@ std::string Filesystem::StatusJson(const std::vector<std::pair<std::string, std:
   Json json{{"pid", ::getpid()},
             {"passthrough", passthrough_.load()},
             {"reflinks", objects_->has_reflinks()},
+            {"finds_data_by_block", objects_->finds_data_by_block()},
             {"read_only", options_.read_only},
             {"open_inodes", table_.All().size()},
             {"pool_objects", objects_->PoolSize()},

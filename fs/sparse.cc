@@ -61,7 +61,7 @@ Result<std::unique_ptr<SparseFile>> Filesystem::OpenSparse(NodeKey node, int own
     return {};
   }));
   PX_ASSIGN(UniqueFd base_fd, objects_->OpenObject(base, O_RDONLY));
-  return SparseFile::Open(own, std::move(base_fd), base, runs);
+  return SparseFile::Open(own, std::move(base_fd), base, runs, objects_->finds_data_by_block());
 }
 
 // The inode's object is shared, large, and cannot be reflinked: it becomes the base of a new, empty
@@ -79,7 +79,8 @@ Status Filesystem::BecomeSparse(OpenInode& open, const cow::InodeItem& item) {
     PX_ASSIGN(own, objects_->Take(object));
     if (::ftruncate(own.get(), static_cast<off_t>(now.size)) != 0)
       return FailErrno("size an object");
-    PX_ASSIGN(sparse, SparseFile::Open(own.get(), std::move(base_fd), base, {}));
+    PX_ASSIGN(sparse, SparseFile::Open(own.get(), std::move(base_fd), base, {},
+                                       objects_->finds_data_by_block()));
     PX_ASSIGN(start, PrepareLive(open.node, own.get(), object));
     objects_->unsynced()->Add(object);
     now.base = base.value;
@@ -117,6 +118,8 @@ Status Filesystem::SaveRuns(OpenInode& open) {
     }
     done += some.size();
   }
+  const ReaderLock io(open.io);
+  open.sparse->PutBackChanged({});
   return {};
 }
 

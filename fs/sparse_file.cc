@@ -49,9 +49,11 @@ Result<uint64_t> SizeOf(int fd) {
 
 Result<std::unique_ptr<SparseFile>> SparseFile::Open(int own, UniqueFd base,
                                                      cow::ObjectId base_object,
-                                                     std::span<const Run> runs) {
+                                                     std::span<const Run> runs,
+                                                     bool finds_data_by_block) {
   PX_ASSIGN(const uint64_t base_size, SizeOf(base.get()));
-  std::unique_ptr<SparseFile> file(new SparseFile(own, std::move(base), base_object, base_size));
+  std::unique_ptr<SparseFile> file(
+      new SparseFile(own, std::move(base), base_object, base_size, finds_data_by_block));
   const MutexLock lock(file->mutex_);
   for (const Run& run : runs)
     file->MarkOwn(run.offset / kBlock, (run.offset + run.length + kBlock - 1) / kBlock);
@@ -132,12 +134,14 @@ Result<size_t> SparseFile::Read(std::span<char> buffer, off_t offset) const {
   return done;
 }
 
-Result<size_t> SparseFile::Write(std::string_view data, off_t offset) {
+Result<size_t> SparseFile::Write(std::string_view data, off_t offset, bool* must_save) {
   const auto from = static_cast<uint64_t>(offset);
   {
     const MutexLock lock(mutex_);
     const uint64_t first = from / kBlock, end = (from + data.size() + kBlock - 1) / kBlock;
-    if (!AllOwn(first, end)) {
+    const bool all_own = AllOwn(first, end);
+    *must_save = !finds_data_by_block_ && (!all_own || Unsaved());
+    if (!all_own) {
       PX_TRY(CopyEdges(from, data.size()));
       // Marked only after it is there: a reader meanwhile gets the old bytes, not a hole.
       PX_ASSIGN(const size_t put, WriteFully(own_, data, from));
@@ -157,12 +161,11 @@ Status SparseFile::Truncate(uint64_t size, bool* must_save) {
   if (cuts_base) MarkOwn((size + kBlock - 1) / kBlock, blocks_);
   // Also what was marked after a crash, when this may be the same call once more: the next one may
   // make the file longer, and nothing shows then where it was cut.
-  *must_save = !changed_.empty() && size < base_size_;
+  *must_save = Unsaved() && (size < base_size_ || !finds_data_by_block_);
   return {};
 }
 
 Status SparseFile::Fallocate(int mode, off_t offset, off_t length, bool* must_save) {
-  if ((mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0) PX_TRY(FillAll());
   const MutexLock lock(mutex_);
   const bool clears = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
   if (clears) {
@@ -176,14 +179,9 @@ Status SparseFile::Fallocate(int mode, off_t offset, off_t length, bool* must_sa
   if (clears) {
     const auto from = static_cast<uint64_t>(offset), end = static_cast<uint64_t>(offset + length);
     MarkOwn((from + kBlock - 1) / kBlock, end / kBlock);
-    *must_save = true;
   }
+  *must_save = clears || (!finds_data_by_block_ && Unsaved());
   return {};
-}
-
-Status SparseFile::FillAll() {
-  const MutexLock lock(mutex_);
-  return Fill(0, blocks_);
 }
 
 Status SparseFile::Fill(uint64_t first, uint64_t stop_block) {
@@ -209,7 +207,7 @@ Status SparseFile::Fill(uint64_t first, uint64_t stop_block) {
 Status SparseFile::RecoverOwn() {
   const MutexLock lock(mutex_);
   off_t position = 0;
-  for (;;) {
+  while (finds_data_by_block_) {
     const off_t data = ::lseek(own_, position, SEEK_DATA);
     if (data < 0 && errno == ENXIO) break;
     if (data < 0) return FailErrno("find data of an object");
@@ -261,12 +259,14 @@ std::vector<SparseFile::Run> SparseFile::TakeChanged() {
     runs.push_back(RunAround(change.offset / kBlock));
   }
   changed_.clear();
+  saving_ = true;
   return runs;
 }
 
 void SparseFile::PutBackChanged(const std::vector<Run>& runs) {
   const MutexLock lock(mutex_);
   changed_.insert(changed_.end(), runs.begin(), runs.end());
+  saving_ = false;
 }
 
 }  // namespace px::fs

@@ -9,7 +9,8 @@
 // The map is kept in the tree as extent items (cow/items.h). Blocks that became own by a write are
 // also data in the own object, so after a crash its data ranges complete the map; blocks that
 // became own as holes (truncate, punch) are not, so their change is put into the tree before it is
-// answered: such calls say so by `*must_save`.
+// answered: such calls say so by `*must_save`. Where the store's filesystem does not tell such
+// blocks of data apart (its own are larger, or it does not store zeros), that goes for writes, too.
 //
 // Thread safe: one mutex serialises whoever makes blocks own, readers take it for the map only.
 #pragma once
@@ -40,7 +41,8 @@ class SparseFile {
 
   // `own` is borrowed and must stay open; `runs` are own already.
   static Result<std::unique_ptr<SparseFile>> Open(int own, UniqueFd base, cow::ObjectId base_object,
-                                                  std::span<const Run> runs);
+                                                  std::span<const Run> runs,
+                                                  bool finds_data_by_block);
 
   cow::ObjectId base_object() const { return base_object_; }
   // The base's file was exchanged for another with the same bytes. Nobody else may be using this
@@ -50,12 +52,10 @@ class SparseFile {
   // Makes the base's bytes survive power loss.
   Status SyncBase() const;
   Result<size_t> Read(std::span<char> buffer, off_t offset) const PX_EXCLUDES(mutex_);
-  Result<size_t> Write(std::string_view data, off_t offset) PX_EXCLUDES(mutex_);
+  Result<size_t> Write(std::string_view data, off_t offset, bool* must_save) PX_EXCLUDES(mutex_);
   Status Truncate(uint64_t size, bool* must_save) PX_EXCLUDES(mutex_);
   // As fallocate(2).
   Status Fallocate(int mode, off_t offset, off_t length, bool* must_save) PX_EXCLUDES(mutex_);
-  // Copies every block that is still the base's.
-  Status FillAll() PX_EXCLUDES(mutex_);
   // Marks as own what has data in the own object, and all that lies behind its end. After a crash
   // only; to be saved before the file can grow again.
   Status RecoverOwn() PX_EXCLUDES(mutex_);
@@ -63,21 +63,26 @@ class SparseFile {
   bool WhollyOwn() const PX_EXCLUDES(mutex_);
   std::vector<Run> Runs() const PX_EXCLUDES(mutex_);
   // The runs around what became own since the last call, each as large as it is now; for the tree.
+  // One caller at a time, who then says which of them it could not save.
   std::vector<Run> TakeChanged() PX_EXCLUDES(mutex_);
   void PutBackChanged(const std::vector<Run>& runs) PX_EXCLUDES(mutex_);
 
  private:
-  SparseFile(int own, UniqueFd base, cow::ObjectId base_object, uint64_t base_size)
+  SparseFile(int own, UniqueFd base, cow::ObjectId base_object, uint64_t base_size,
+             bool finds_data_by_block)
       : own_(own),
         base_(std::move(base)),
         base_object_(base_object),
         base_size_(base_size),
         blocks_((base_size + kBlock - 1) / kBlock),
+        finds_data_by_block_(finds_data_by_block),
         bits_((blocks_ + 63) / 64) {}
 
   bool IsOwn(uint64_t block) const PX_REQUIRES(mutex_) {
     return block >= blocks_ || (bits_[block / 64] >> (block % 64) & 1) != 0;
   }
+  // Something became own that may not be in the tree.
+  bool Unsaved() const PX_REQUIRES(mutex_) { return saving_ || !changed_.empty(); }
   bool AllOwn(uint64_t first, uint64_t end) const PX_REQUIRES(mutex_);
   // Copies those of these blocks that are the base's.
   Status Fill(uint64_t first, uint64_t stop_block) PX_REQUIRES(mutex_);
@@ -93,10 +98,12 @@ class SparseFile {
   const cow::ObjectId base_object_;
   const uint64_t base_size_;
   const uint64_t blocks_;  // of the base; behind them all is own
+  const bool finds_data_by_block_;
 
   mutable Mutex mutex_;
   std::vector<uint64_t> bits_ PX_GUARDED_BY(mutex_);
   std::vector<Run> changed_ PX_GUARDED_BY(mutex_);
+  bool saving_ PX_GUARDED_BY(mutex_) = false;  // what was taken is on its way into the tree
 };
 
 }  // namespace px::fs

@@ -171,4 +171,11 @@ std::vector<pid_t> ProcessesNaming(const std::string& text) {
   return found;
 }
 
+void KillAndAwait(pid_t pid) {
+  const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  ::kill(pid, SIGKILL);
+  pollfd ended{process.get(), POLLIN, 0};
+  if (process) ::poll(&ended, 1, 30'000);
+}
+
 }  // namespace px::testing

@@ -59,4 +59,7 @@ int AsUser(uid_t uid, gid_t gid, const std::vector<gid_t>& groups,
 // Processes one of whose arguments contains `text`, this one left out.
 std::vector<pid_t> ProcessesNaming(const std::string& text);
 
+// SIGKILL for a process that may be nobody's child here, and waits for its end, 30 s at most.
+void KillAndAwait(pid_t pid);
+
 }  // namespace px::testing

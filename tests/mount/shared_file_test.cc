@@ -393,6 +393,25 @@ TEST_F(SharedFileTest, WrittenSideSurvivesAKilledDaemon) {
   });
 }
 
+// As rsync and tar do. Nothing but the data in it says then that a block is the file's own.
+TEST_F(SharedFileTest, WhatWasWrittenBeforeTheTimeWasSetBackSurvivesAKilledDaemon) {
+  ForEachSize([this](size_t size) {
+    Clone("a", "b");
+    WriteAt(Open("b/f", O_RDWR).get(), 11, "kept");
+    const struct stat before = Stat("b/f");
+    {
+      const UniqueFd fd = Open("b/f", O_RDWR);
+      WriteAt(fd.get(), static_cast<off_t>(size / 2), "too");
+      const timespec times[] = {before.st_atim, before.st_mtim};
+      ASSERT_EQ(Try(::futimens(fd.get(), times)), 0);
+      KillAndRemount();
+    }
+    EXPECT_EQ(Get("a/f"), Original(size));
+    EXPECT_TRUE(Get("b/f") ==
+                Overwritten(Overwritten(Original(size), 11, "kept"), size / 2, "too"));
+  });
+}
+
 TEST_F(SharedFileTest, UnwrittenBytesComeFromTheSharedFileAfterARemount) {
   ForEachSize([this](size_t size) {
     Clone("a", "b");

@@ -1,15 +1,12 @@
 #include "tests/testing/small_disk.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -53,6 +50,9 @@ Result<std::unique_ptr<SmallDisk>> SmallDisk::Create(const std::string& type, ui
   ::mkdir(disk->root_.c_str(), 0755);
   if (type == "xfs") {
     PX_TRY(Command({"mkfs.xfs", "-q", "-m", "reflink=1", image}));
+  } else if (type == "large-blocks") {
+    PX_TRY(Command(
+        {"mkfs.xfs", "-q", "-b", "size=16384", "-m", "reflink=0,rmapbt=0,finobt=1", image}));
   } else if (type == "btrfs-quota") {
     PX_TRY(Command({"mkfs.btrfs", "-q", image}));
   } else if (type == "few-inodes") {
@@ -100,13 +100,7 @@ Status SmallDisk::Unmount() {
 }
 
 void SmallDisk::KillDaemon() {
-  const std::vector<pid_t> pids = ProcessesNaming(root_);
-  for (const pid_t pid : pids) {
-    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    ::kill(pid, SIGKILL);
-    pollfd ended{process.get(), POLLIN, 0};
-    if (process) ::poll(&ended, 1, 30'000);
-  }
+  for (const pid_t pid : ProcessesNaming(root_)) KillAndAwait(pid);
   ::umount2(root_.c_str(), MNT_DETACH);
 }
 
