@@ -434,6 +434,7 @@ class Filesystem {
           slot_(slot),
           base_mtime_ns_(base_mtime_ns),
           size_(object.st_size),
+          ctime_ns_(ToNanoseconds(object.st_ctim)),
           file_(object.st_ino) {}
     LiveStart(LiveStart&& other) noexcept { *this = std::move(other); }
     LiveStart& operator=(LiveStart&& other) noexcept {
@@ -441,6 +442,7 @@ class Filesystem {
       std::swap(slot_, other.slot_);
       std::swap(base_mtime_ns_, other.base_mtime_ns_);
       std::swap(size_, other.size_);
+      std::swap(ctime_ns_, other.ctime_ns_);
       std::swap(file_, other.file_);
       return *this;
     }
@@ -453,13 +455,15 @@ class Filesystem {
     }
     int64_t base_mtime_ns() const { return base_mtime_ns_; }
     int64_t size() const { return size_; }
+    int64_t ctime_ns() const { return ctime_ns_; }
     uint64_t file() const { return file_; }
 
    private:
     OpenSlots* slots_ = nullptr;  // null: nothing is held
     uint32_t slot_ = 0;
     int64_t base_mtime_ns_ = 0;
-    int64_t size_ = 0;   // of the object
+    int64_t size_ = 0;  // of the object
+    int64_t ctime_ns_ = 0;
     uint64_t file_ = 0;  // its inode number
   };
   // Of a new inode: its object, empty, and what it takes to write it.
@@ -514,6 +518,7 @@ class Filesystem {
   Status WriteBack(OpenInode& open, bool end_live) PX_REQUIRES(open.mutex);
   // What its object is now; nothing where it cannot be told.
   static OpenInode::Flushed StateOfObject(const OpenInode& open) PX_REQUIRES_SHARED(open.io);
+  static int64_t CtimeOfObject(const OpenInode& open) PX_EXCLUDES(open.io);
   Result<size_t> WriteObject(OpenInode& open, std::string_view data, off_t offset, bool* must_save);
   // The object's data and size, on disk; *flushed is what they were before.
   Status FlushObject(OpenInode& open, bool data_only, OpenInode::Flushed* flushed);

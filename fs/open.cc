@@ -360,6 +360,7 @@ void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::O
   if (open.slot) slots_->Clear(*open.slot);
   open.slot = start.TakeSlot();
   open.file = start.file();
+  open.told_ctime_ns = start.ctime_ns();
   {
     const WriterLock io(open.io);
     open.sparse = std::move(sparse);
@@ -595,13 +596,20 @@ Status Filesystem::Truncate(OpenInode& open, bool kill_suidgid) {
 OpenInode::Flushed Filesystem::StateOfObject(const OpenInode& open) {
   struct stat backing{};
   if (open.sparse != nullptr || ::fstat(open.fd.get(), &backing) != 0) return {};
-  return {open.object, backing.st_size, ToNanoseconds(backing.st_mtim)};
+  return {open.object, backing.st_size, ToNanoseconds(backing.st_ctim)};
+}
+
+int64_t Filesystem::CtimeOfObject(const OpenInode& open) {
+  const ReaderLock io(open.io);
+  struct stat backing{};
+  return open.fd && ::fstat(open.fd.get(), &backing) == 0 ? ToNanoseconds(backing.st_ctim) : 0;
 }
 
 // Puts the true size and times of a live inode into the tree.
 Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   bool changed = false;
   bool kernel_may_err = false;
+  int64_t told_ctime_ns = 0;
   {
     const ReaderLock io(open.io);
     if (!open.live) return {};
@@ -614,7 +622,8 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item, /*tells=*/false));
     changed = static_cast<uint64_t>(attr.st_size) != item.size ||
               static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
-              attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec;
+              attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec ||
+              CtimeOfObject(open) != open.told_ctime_ns;
     // Only where the tree does not say so yet, or there would be a transaction at every tick.
     completes = completes && (item.flags & cow::kInodeHasVersions) != 0 &&
                 (item.flags & cow::kInodeComplete) == 0;
@@ -623,6 +632,8 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
   if (changed || ends_whole || completes) {
     PX_TRY(store_->Update([&](cow::Txn& txn) PX_NO_TSA -> Status {
       PX_ASSIGN(cow::InodeItem item, LoadInode(txn, open.node));
+      // Before the attributes are read: what comes between is told again.
+      if (!end_live) told_ctime_ns = CtimeOfObject(open);
       PX_ASSIGN(const struct stat attr, LiveAttr(open.node, item, /*tells=*/false));
       {
         // After the attributes were read: what is the same now was the same then.
@@ -647,6 +658,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
       item.ctime = {attr.st_ctim.tv_sec, static_cast<uint32_t>(attr.st_ctim.tv_nsec)};
       return SaveInode(txn, open.node, item);
     }));
+    open.told_ctime_ns = told_ctime_ns;
     // Stores through a shared mapping change the times behind the kernel's attribute cache, but no
     // size. A call that does has the kernel ask for all that it changes.
     if (kernel_may_err) kernel_->InvalidateAttributes(open.node);

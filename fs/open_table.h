@@ -80,10 +80,13 @@ struct OpenInode {
   // What its object was when it was flushed last. While it still is, there is nothing to flush.
   struct Flushed {
     cow::ObjectId object;
-    int64_t size = 0, mtime_ns = 0;
+    int64_t size = 0, ctime_ns = 0;
     bool operator==(const Flushed&) const = default;
   };
   Flushed flushed PX_GUARDED_BY(mutex);
+  // The file's ctime when the tree last said of the object what was true, while it is live. It
+  // moves with every change, also of one who then sets the mtime back.
+  int64_t told_ctime_ns PX_GUARDED_BY(mutex) = 0;
 
   uint64_t file PX_GUARDED_BY(mutex) = 0;             // LiveInode::file
   uint64_t next PX_GUARDED_BY(mutex) = 0;             // LiveInode::next

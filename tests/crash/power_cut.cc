@@ -10,9 +10,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fuse_lowlevel.h>
+#include <linux/falloc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -181,7 +183,7 @@ class Work {
   };
 
   bool Step() {
-    switch (random_.Below(24)) {
+    switch (random_.Below(30)) {
       case 0:
         MakeVolume();
         return false;
@@ -224,6 +226,20 @@ class Work {
       case 18:
       case 19:
         return WriteThrough();
+      case 20:
+      case 21:
+        Allocate();
+        return false;
+      case 22:
+      case 23:
+        CopyRange();
+        return false;
+      case 24:
+        ExchangeNames();
+        return false;
+      case 25:
+        LinkNameless();
+        return false;
       default:
         WriteInPlace();
         return false;
@@ -265,6 +281,7 @@ class Work {
     return bytes;
   }
   static NodeKey Root() { return {cow::kRootVolume, cow::kRootIno}; }
+  static std::string BaseOf(const std::string& path) { return path.substr(path.find('/') + 1); }
   static std::string VolumeOf(const std::string& path) { return path.substr(0, path.find('/')); }
 
   void MakeVolume() {
@@ -364,11 +381,86 @@ class Work {
     std::string content = names_[path]->Now();
     const size_t offset = random_.Below(content.size() + 1);
     const std::string bytes = Bytes().substr(0, 1 + random_.Below(9000));
+    const struct stat before = Must(fs_->GetAttr(node), "stat");
     const int backing = Must(fs_->Open(node, O_RDWR, false), "open").backing_id;
     Put(node, backing, bytes, offset);
+    // As rsync does: then nothing of the file's attributes says that it was written.
+    if (random_.Below(3) == 0)
+      Must(fs_->SetAttr(node, before, FUSE_SET_ATTR_MTIME, kRoot), "times");
     fs_->Release(node, O_RDWR, 0);
     Overlay(&content, bytes, offset);
     Note(names_[path], content, true);
+  }
+
+  void Allocate() {
+    const std::string path = AnyFile();
+    if (path.empty()) return;
+    const NodeKey node = Find(path);
+    std::string content = names_[path]->Now();
+    const size_t offset = random_.Below(content.size() + 1), length = 1 + random_.Below(30'000);
+    // What tmpfs can.
+    constexpr std::array<int, 3> kModes = {0, FALLOC_FL_KEEP_SIZE,
+                                           FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE};
+    const int mode = kModes[random_.Below(kModes.size())];
+    Must(fs_->Open(node, O_RDWR, false), "open");
+    Must(fs_->Fallocate(node, mode, static_cast<off_t>(offset), static_cast<off_t>(length), kRoot),
+         "fallocate");
+    fs_->Release(node, O_RDWR, 0);
+    if ((mode & FALLOC_FL_KEEP_SIZE) == 0) {
+      content.resize(std::max(content.size(), offset + length), '\0');
+    }
+    if ((mode & ~FALLOC_FL_KEEP_SIZE) != 0 && offset < content.size()) {
+      const size_t cleared = std::min(length, content.size() - offset);
+      content.replace(offset, cleared, cleared, '\0');
+    }
+    Note(names_[path], content, true);
+  }
+
+  void CopyRange() {
+    const std::string source = AnyFile(), target = AnyFile();
+    if (source.empty() || source == target) return;
+    const NodeKey from = Find(source), to = Find(target);
+    const std::string& bytes = names_[source]->Now();
+    std::string content = names_[target]->Now();
+    const size_t at = random_.Below(bytes.size() + 1), offset = random_.Below(content.size() + 1);
+    Must(fs_->Open(from, O_RDONLY, false), "open");
+    Must(fs_->Open(to, O_RDWR, false), "open");
+    const size_t copied =
+        Must(fs_->CopyRange(from, static_cast<off_t>(at), to, static_cast<off_t>(offset),
+                            1 + random_.Below(100'000), kRoot),
+             "copy");
+    fs_->Release(to, O_RDWR, 0);
+    fs_->Release(from, O_RDONLY, 0);
+    if (copied == 0) return;
+    Overlay(&content, bytes.substr(at, copied), offset);
+    Note(names_[target], content, true);
+  }
+
+  void ExchangeNames() {
+    const std::string one = AnyFile(), other = AnyFile();
+    if (one.empty() || one == other || VolumeOf(one) != VolumeOf(other)) return;
+    Must(fs_->Rename(Find(VolumeOf(one)), BaseOf(one), Find(VolumeOf(other)), BaseOf(other),
+                     RENAME_EXCHANGE, kRoot),
+         "exchange");
+    std::swap(names_[one], names_[other]);
+  }
+
+  // O_TMPFILE, written, and given a name.
+  void LinkNameless() {
+    const std::string volume = AnyVolume();
+    if (volume.empty()) return;
+    const std::string name = fmt::format("f{}", random_.Below(5));
+    if (names_.contains(volume + "/" + name)) return;
+    const NodeKey dir = Find(volume);
+    const auto created = Must(fs_->TmpFile(dir, S_IFREG | 0644, O_RDWR, kRoot), "tmpfile");
+    const std::string bytes = Bytes();
+    Put(created.entry.node, created.opened.backing_id, bytes, 0);
+    Must(fs_->Link(created.entry.node, dir, name), "link");
+    fs_->Release(created.entry.node, O_RDWR, 0);
+    auto history = std::make_shared<History>();
+    history->versions.push_back({op_, ""});
+    names_[volume + "/" + name] = history;
+    Note(history, bytes, true);
   }
 
   // With O_DSYNC: in passthrough the kernel flushes the backing file, and nobody tells us; else it

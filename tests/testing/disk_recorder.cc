@@ -4,6 +4,7 @@
 #include "tests/testing/disk_recorder.h"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -21,13 +22,14 @@
 namespace px::testing {
 namespace {
 
-enum class Kind { kWrite, kTruncate, kSync, kSyncAll, kName, kUnname, kRename, kExchange };
+enum class Kind { kWrite, kTruncate, kPunch, kSync, kSyncAll, kName, kUnname, kRename, kExchange };
 
 struct Event {
   Kind kind;
   uint64_t file = 0;  // inode number
   bool is_dir = false;
   uint64_t offset = 0;  // or the size
+  uint64_t length = 0;  // of a hole
   std::string data;
   uint64_t dir = 0, other_dir = 0;
   std::string name, other_name;
@@ -97,7 +99,7 @@ void NoteWrite(int fd, const void* data, size_t size, uint64_t offset) {
   const char* bytes = static_cast<const char*>(data);
   while (size > 0) {
     const size_t part = std::min<size_t>(size, 4096 - offset % 4096);
-    Push({Kind::kWrite, id.ino, false, offset, std::string(bytes, part), 0, 0, {}, {}});
+    Push({Kind::kWrite, id.ino, false, offset, 0, std::string(bytes, part), 0, 0, {}, {}});
     bytes += part;
     offset += part;
     size -= part;
@@ -106,12 +108,30 @@ void NoteWrite(int fd, const void* data, size_t size, uint64_t offset) {
 
 void NoteTruncate(int fd) {
   Id id;
-  if (IdOf(fd, &id)) Push({Kind::kTruncate, id.ino, false, id.size, {}, 0, 0, {}, {}});
+  if (IdOf(fd, &id)) Push({Kind::kTruncate, id.ino, false, id.size, 0, {}, 0, 0, {}, {}});
+}
+
+void NotePunch(int fd, uint64_t offset, uint64_t length) {
+  Id id;
+  if (!IdOf(fd, &id) || offset >= id.size) return;
+  constexpr uint64_t kPage = 4096;
+  const uint64_t end = std::min(offset + length, id.size);
+  const uint64_t from = (offset + kPage - 1) / kPage * kPage;
+  const uint64_t to =
+      offset + length >= id.size ? (end + kPage - 1) / kPage * kPage : end / kPage * kPage;
+  if (from >= to) {
+    NoteWrite(fd, std::string(end - offset, '\0').data(), end - offset, offset);
+    return;
+  }
+  if (offset < from) NoteWrite(fd, std::string(from - offset, '\0').data(), from - offset, offset);
+  if (to < end) NoteWrite(fd, std::string(end - to, '\0').data(), end - to, to);
+  Event event{Kind::kPunch, id.ino, false, from, to - from, {}, 0, 0, {}, {}};
+  Push(std::move(event));
 }
 
 void NoteSync(int fd) {
   Id id;
-  if (IdOf(fd, &id)) Push({Kind::kSync, id.ino, id.dir, 0, {}, 0, 0, {}, {}});
+  if (IdOf(fd, &id)) Push({Kind::kSync, id.ino, id.dir, 0, 0, {}, 0, 0, {}, {}});
 }
 
 void NoteOpen(int fd, int at, const char* path, int flags) {
@@ -122,7 +142,7 @@ void NoteOpen(int fd, int at, const char* path, int flags) {
   std::string name;
   if (!known && (flags & O_CREAT) != 0 && Locate(at, path, &dir, &name)) {
     TheLog().files.insert(info.st_ino);
-    Push({Kind::kName, info.st_ino, false, 0, {}, dir, 0, name, {}});
+    Push({Kind::kName, info.st_ino, false, 0, 0, {}, dir, 0, name, {}});
   } else if (!known && (flags & O_TMPFILE) == O_TMPFILE) {
     if (::fstatat(at, path, &info, 0) == 0 && TheLog().files.contains(info.st_ino)) {
       ::fstat(fd, &info);
@@ -147,7 +167,7 @@ int MakeDir(int at, const char* path, mode_t mode) {
                     if (!Locate(at, path, &dir, &name)) return;
                     ::fstatat(at, path, &info, 0);
                     TheLog().files.insert(info.st_ino);
-                    Push({Kind::kName, info.st_ino, true, 0, {}, dir, 0, name, {}});
+                    Push({Kind::kName, info.st_ino, true, 0, 0, {}, dir, 0, name, {}});
                   });
 }
 
@@ -157,7 +177,7 @@ int UnlinkAt(int at, const char* path, int flags) {
   return Recorded([&] { return static_cast<int>(::syscall(SYS_unlinkat, at, path, flags)); },
                   [&](int) {
                     if (Locate(at, path, &dir, &name)) {
-                      Push({Kind::kUnname, 0, false, 0, {}, dir, 0, name, {}});
+                      Push({Kind::kUnname, 0, false, 0, 0, {}, dir, 0, name, {}});
                     }
                   });
 }
@@ -169,6 +189,7 @@ int RenameAt(int from_at, const char* from, int to_at, const char* to, unsigned 
         Event event{(flags & RENAME_EXCHANGE) != 0 ? Kind::kExchange : Kind::kRename,
                     0,
                     false,
+                    0,
                     0,
                     {},
                     0,
@@ -219,6 +240,15 @@ struct File {
       pages.erase(pages.lower_bound((event.offset + kPage - 1) / kPage), pages.end());
       return;
     }
+    if (event.kind == Kind::kPunch) {
+      const uint64_t end = std::min<uint64_t>(event.offset + event.length, bytes.size());
+      if (event.offset < end) {
+        bytes.replace(event.offset, end - event.offset, end - event.offset, '\0');
+      }
+      pages.erase(pages.lower_bound(event.offset / kPage),
+                  pages.lower_bound((event.offset + event.length) / kPage));
+      return;
+    }
     bytes.resize(std::max(bytes.size(), event.offset + event.data.size()), '\0');
     bytes.replace(event.offset, event.data.size(), event.data);
     pages.insert(event.offset / kPage);  // a write is of one page
@@ -245,6 +275,7 @@ class Disk {
       switch (event.kind) {
         case Kind::kWrite:
         case Kind::kTruncate:
+        case Kind::kPunch:
           pending_[event.file].push_back(&event);
           break;
         case Kind::kSync:
@@ -412,6 +443,7 @@ void DiskRecorder::BuildCrashState(size_t position, const std::string& target,
 using px::testing::CloneByCopy;
 using px::testing::MakeDir;
 using px::testing::NoteCopy;
+using px::testing::NotePunch;
 using px::testing::NoteSync;
 using px::testing::NoteTruncate;
 using px::testing::NoteWrite;
@@ -489,7 +521,13 @@ int ftruncate64(int fd, off64_t size) noexcept { return ftruncate(fd, size); }
 int fallocate(int fd, int mode, off_t offset, off_t length) {
   return Recorded(
       [&] { return static_cast<int>(::syscall(SYS_fallocate, fd, mode, offset, length)); },
-      [&](int) { NoteTruncate(fd); });
+      [&](int) {
+        if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {
+          NotePunch(fd, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
+        } else {
+          NoteTruncate(fd);
+        }
+      });
 }
 
 int fallocate64(int fd, int mode, off64_t offset, off64_t length) {
@@ -508,7 +546,7 @@ int syncfs(int fd) noexcept {
   return Recorded(
       [&] { return static_cast<int>(::syscall(SYS_syncfs, fd)); },
       [&](int) {
-        TheLog().events.push_back({px::testing::Kind::kSyncAll, 0, false, 0, {}, 0, 0, {}, {}});
+        TheLog().events.push_back({px::testing::Kind::kSyncAll, 0, false, 0, 0, {}, 0, 0, {}, {}});
       });
 }
 
@@ -534,7 +572,7 @@ int linkat(int from_at, const char* from, int to_at, const char* to, int flags) 
         ::fstatat(to_at, to, &info, AT_SYMLINK_NOFOLLOW);
         TheLog().files.insert(info.st_ino);
         TheLog().events.push_back(
-            {px::testing::Kind::kName, info.st_ino, false, 0, {}, dir, 0, name, {}});
+            {px::testing::Kind::kName, info.st_ino, false, 0, 0, {}, dir, 0, name, {}});
       });
 }
 
