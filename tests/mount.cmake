@@ -81,7 +81,12 @@ add_executable(diff_fuzz
 )
 target_link_libraries(diff_fuzz PRIVATE px_mount_testing)
 px_mount_test(diff_fuzz plain passthrough cached user xfs)
-# The same with a daemon that is replaced all the while.
+# The same with a daemon that is killed with its keeper while files are open.
+foreach(mode passthrough cached)
+  add_test(NAME kill_fuzz.${mode} COMMAND diff_fuzz --mode=${mode} --kills)
+  set_tests_properties(kill_fuzz.${mode} PROPERTIES LABELS mount TIMEOUT 300)
+endforeach()
+# And with one that is replaced all the while.
 foreach(mode passthrough cached user xfs)
   add_test(NAME takeover_fuzz.${mode} COMMAND diff_fuzz --mode=${mode} --takeovers)
   set_tests_properties(takeover_fuzz.${mode} PROPERTIES LABELS mount TIMEOUT 300)

@@ -3,9 +3,11 @@
 // contents must stay the same, byte for byte.
 //
 //   diff_fuzz --mode=passthrough [--seed=N] [--seconds=N | --epochs=N] [--processes=N]
-//             [--no-maps] [--takeovers]
+//             [--no-maps] [--takeovers | --kills]
 //
-// With --takeovers the daemon is killed and replaced all the while, and nobody may notice. The run
+// With --takeovers the daemon is killed and replaced all the while, and nobody may notice. With
+// --kills it is killed, its keeper with it, while the workers have files open; what they did must
+// be there after a mount (nothing is mapped then: what was stored there need not be). The run
 // follows from the seed, which is printed; --epochs makes the length of a replay exact. On the
 // oracle's side a clone is `cp -a`. With --mode=plain both sides are plain: a test of the fuzzer
 // itself.
@@ -51,6 +53,7 @@ struct Options {
   int processes = 3;
   bool use_maps = true;
   bool takeovers = false;
+  bool kills = false;
 };
 
 // What the parent tells a worker process, and what it gets back: one byte, 'k' or 'f'.
@@ -86,6 +89,7 @@ class Fuzzer {
   bool SnapshotAny();
   bool DropAny();
   bool Restart();
+  bool KillAndMount();
   Child StartWorker(int id, uint64_t seed);
   [[noreturn]] void WorkerMain(int channel, int id, uint64_t seed) const;
 
@@ -115,7 +119,10 @@ bool Fuzzer::Fail(const std::string& what) const {
   std::fprintf(stderr, "FAILED: %s\nreplay: --mode=%s --seed=%llu --processes=%d%s%s\n%s\n",
                what.c_str(), std::string(options_.mode->name).c_str(),
                static_cast<unsigned long long>(options_.seed), options_.processes,
-               options_.use_maps ? "" : " --no-maps", options_.takeovers ? " --takeovers" : "",
+               options_.use_maps ? "" : " --no-maps",
+               options_.takeovers ? " --takeovers"
+               : options_.kills   ? " --kills"
+                                  : "",
                mount_.LogTail().c_str());
   return false;
 }
@@ -131,6 +138,7 @@ bool Fuzzer::Run() {
     if (!Epoch(epoch)) return Fail(fmt::format("in epoch {}", epoch));
   }
   if (options_.takeovers && kills_ == 0) return Fail("the daemon was never killed");
+  if (options_.kills && kills_ == 0) return Fail("nothing was killed with files open");
   if (const Status unmounted = mount_.Unmount(); !unmounted) {
     return Fail("at the end: " + unmounted.error().ToString());
   }
@@ -173,8 +181,16 @@ std::vector<Fuzzer::Child> Fuzzer::StartWorkers(uint64_t number) {
 bool Fuzzer::EpochUnderLoad(const std::vector<Child>& children) {
   bool good = true;
   const uint64_t segments = 1 + random_.Below(4);
-  for (uint64_t i = 0; i < segments && good; ++i)
-    good = Segment(children) && VolumeStep() && Compare();
+  for (uint64_t i = 0; i < segments && good; ++i) {
+    const bool killed = options_.kills && random_.OneIn(2);
+    good = Segment(children) && VolumeStep();
+    if (killed) {
+      ++kills_;
+      good = good && KillAndMount();
+    }
+    good = good && Compare();
+    if (killed) break;  // what they have open is of the mount that is gone
+  }
   const Order end{};
   for (const Child& child : children) {
     if (::send(child.channel.get(), &end, sizeof end, MSG_NOSIGNAL) < 0) good = false;
@@ -312,13 +328,15 @@ bool Fuzzer::DropAny() {
 
 bool Fuzzer::Restart() {
   if (!mount_.px() || random_.OneIn(2)) return true;
-  if (random_.OneIn(2)) {
-    mount_.KillDaemon();
-    const Status mounted = mount_.Mount();
-    return mounted ? true : Fail("mount after a kill: " + mounted.error().ToString());
-  }
+  if (random_.OneIn(2)) return KillAndMount();
   const Status mounted = mount_.Remount();
   return mounted ? true : Fail("remount: " + mounted.error().ToString());
+}
+
+bool Fuzzer::KillAndMount() {
+  mount_.KillDaemon();
+  const Status mounted = mount_.Mount();
+  return mounted ? true : Fail("mount after a kill: " + mounted.error().ToString());
 }
 
 bool Fuzzer::Compare() {
@@ -370,6 +388,9 @@ int Main(int argc, char** argv) {
       options.use_maps = false;
     } else if (key == "--takeovers") {
       options.takeovers = true;
+    } else if (key == "--kills") {
+      options.kills = true;
+      options.use_maps = false;
     } else {
       options.mode = nullptr;
       break;
@@ -379,7 +400,7 @@ int Main(int argc, char** argv) {
     std::fprintf(
         stderr,
         "usage: diff_fuzz --mode=MODE [--seed=N] [--seconds=N | --epochs=N] [--processes=N] "
-        "[--no-maps] [--takeovers]\n"
+        "[--no-maps] [--takeovers | --kills]\n"
         "MODE: %s\n",
         MountModeNames().c_str());
     return 2;

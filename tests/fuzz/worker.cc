@@ -311,9 +311,18 @@ void Worker::WriteFile() {
   if (handle == nullptr) return;
   const off_t offset = RandomOffset();
   const std::string bytes = RandomBytes(RandomSize());
-  Changing(fmt::format("pwrite {} {}+{}", handle->name, offset, bytes.size()), *handle,
-           [&](size_t side, int) {
-             return Outcome{::pwrite(handle->fds[side].get(), bytes.data(), bytes.size(), offset)};
+  // As rsync does: nothing but the content says then that it was written.
+  const bool sets_back = random_.OneIn(6);
+  Changing(fmt::format("pwrite {} {}+{}{}", handle->name, offset, bytes.size(),
+                       sets_back ? " and time set back" : ""),
+           *handle, [&](size_t side, int) {
+             const int fd = handle->fds[side].get();
+             struct stat before{};
+             if (sets_back) ::fstat(fd, &before);
+             const Outcome put{::pwrite(fd, bytes.data(), bytes.size(), offset)};
+             const timespec times[] = {before.st_atim, before.st_mtim};
+             if (sets_back && ::futimens(fd, times) != 0) return Outcome{-1};
+             return put;
            });
 }
 
