@@ -312,15 +312,18 @@ Status JournaledPageTable::Sync() {
   const MutexLock sync_lock(sync_mutex_);
   std::function<Status()> flush;
   uint64_t covered = 0;
+  bool nothing_new = false;
   {
     const MutexLock lock(mutex_);
     if (sync_below_) PX_TRY(below_->Sync());
     sync_below_ = false;
     covered = seq_;
-    if (covered == std::max(synced_, handed_over_)) return {};
+    nothing_new = covered == std::max(synced_, handed_over_);
+    // An object may have been written without a change of the tree.
     if (prepare_flush_) flush = prepare_flush_();
   }
   if (flush) PX_TRY(flush());
+  if (nothing_new) return {};
   const Status synced = SyncJournal(covered);
   if (synced) return {};
   LogError("{}", synced.error().ToString());

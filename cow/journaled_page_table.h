@@ -7,9 +7,9 @@
 //
 // Durability: as PageTable says. After Commit the batch is in the journal (a kill cannot undo it),
 // after Sync it is there durably. Open replays what the table below has not, in pieces. Sync has
-// the caller's objects flushed first (BeforeSync) and then puts a sync point into the journal;
-// after a power cut only what comes before the last one is replayed, so that everything the batches
-// name is there.
+// the caller's objects flushed first (BeforeSync) and then, if a batch is new, puts a sync point
+// into the journal; after a power cut only what comes before the last one is replayed, so that
+// everything the batches name is there.
 //
 // Threads: as PageTable says. Locks: its mutexes are above those of the table below.
 //

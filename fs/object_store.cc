@@ -159,19 +159,22 @@ void ObjectStore::ConsumeLocked(cow::ObjectId id) {
 }
 
 Result<UniqueFd> ObjectStore::Take(cow::ObjectId id) {
-  // From here on it matters: a sync point does not wait for the names of files that nobody took.
-  unsynced_->AddName(id);
+  UniqueFd fd;
   {
     const MutexLock lock(mutex_);
     while (making_ == id) made_.Wait(mutex_);
     while (!pool_.empty() && pool_.front().id < id) pool_.pop_front();
-    UniqueFd fd;
     if (!pool_.empty() && pool_.front().id == id) fd = std::move(pool_.front().fd);
     ConsumeLocked(id);
-    if (fd) return fd;
   }
   // An aborted transaction gave the id back after its file had been taken, or the pool ran dry.
-  return Create(id);
+  if (!fd) {
+    PX_ASSIGN(fd, Create(id));
+  }
+  // Not before: a sync point that comes between would have flushed a directory without the name.
+  // And not when it was made ahead: none waits for the names of files that nobody took.
+  unsynced_->AddName(id);
+  return fd;
 }
 
 std::optional<cow::ObjectId> ObjectStore::BeginMaking(cow::ObjectId next, size_t want) {

@@ -360,7 +360,7 @@ void Filesystem::BeginLive(OpenInode& open, LiveStart start, UniqueFd fd, cow::O
   if (open.slot) slots_->Clear(*open.slot);
   open.slot = start.TakeSlot();
   open.file = start.file();
-  open.told_ctime_ns = start.ctime_ns();
+  open.begun_ctime_ns = open.told_ctime_ns = start.ctime_ns();
   {
     const WriterLock io(open.io);
     open.sparse = std::move(sparse);
@@ -623,7 +623,7 @@ Status Filesystem::WriteBack(OpenInode& open, bool end_live) {
     changed = static_cast<uint64_t>(attr.st_size) != item.size ||
               static_cast<uint64_t>(attr.st_blocks) != item.blocks ||
               attr.st_mtim.tv_sec != item.mtime.sec || attr.st_mtim.tv_nsec != item.mtime.nsec ||
-              CtimeOfObject(open) != open.told_ctime_ns;
+              CtimeOfObject(open) != (end_live ? open.begun_ctime_ns : open.told_ctime_ns);
     // Only where the tree does not say so yet, or there would be a transaction at every tick.
     completes = completes && (item.flags & cow::kInodeHasVersions) != 0 &&
                 (item.flags & cow::kInodeComplete) == 0;

@@ -84,8 +84,10 @@ struct OpenInode {
     bool operator==(const Flushed&) const = default;
   };
   Flushed flushed PX_GUARDED_BY(mutex);
-  // The file's ctime when the tree last said of the object what was true, while it is live. It
-  // moves with every change, also of one who then sets the mtime back.
+  // The file's ctime when `live` began, and when the tree was last told what the object is. It
+  // moves with every change, also of one who then sets the mtime back, but before a long write has
+  // done its work.
+  int64_t begun_ctime_ns PX_GUARDED_BY(mutex) = 0;
   int64_t told_ctime_ns PX_GUARDED_BY(mutex) = 0;
 
   uint64_t file PX_GUARDED_BY(mutex) = 0;             // LiveInode::file

@@ -65,6 +65,20 @@ TEST_F(ObjectStoreTest, ASyncPointWaitsForTheNamesOfThoseThatWereTaken) {
   EXPECT_FALSE(store_->unsynced()->Prepare());
 }
 
+// A sync point that came between would have flushed a directory that did not have it yet.
+TEST_F(ObjectStoreTest, ANameIsNotedOnlyOnceItIsThere) {
+  const cow::ObjectId id{0x500};
+  const std::string sub = dir_ + "/" + ObjectDirName(5);
+  ASSERT_EQ(::rename(sub.c_str(), (sub + "-away").c_str()), 0);
+  EXPECT_FALSE(store_->Take(id));
+  EXPECT_FALSE(store_->unsynced()->Prepare());
+  ASSERT_EQ(::rename((sub + "-away").c_str(), sub.c_str()), 0);
+  EXPECT_TRUE(store_->Take(id));
+  const auto flush = store_->unsynced()->Prepare();
+  ASSERT_TRUE(flush);
+  EXPECT_TRUE(flush());
+}
+
 TEST_F(ObjectStoreTest, MakesOneMoreOnlyBehindThoseThatWait) {
   ASSERT_TRUE(store_->FillOne(4));
   EXPECT_EQ(store_->PoolSize(), 0U) << "nobody said where to begin";
