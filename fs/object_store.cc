@@ -108,7 +108,7 @@ Result<std::unique_ptr<ObjectStore>> ObjectStore::Open(const std::string& dir) {
   }
   if (made && ::fsync(fd.get()) != 0) return FailErrno("sync " + dir);
   const bool reflinks = TryReflinks(fd.get());
-  const bool finds_data_by_block = reflinks || TryData(fd.get());
+  const bool finds_data_by_block = TryData(fd.get());
   const bool noatime = InheritNoatime(fd.get());
   UniqueFd again(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!again) return FailErrno("open " + dir);

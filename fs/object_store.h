@@ -38,8 +38,7 @@ class ObjectStore {
   const std::shared_ptr<Unsynced>& unsynced() const { return unsynced_; }
   bool has_reflinks() const { return has_reflinks_; }
   // SEEK_DATA and SEEK_HOLE tell each 4 KiB that was written, zeros or not, from those that were
-  // not. Not so on ZFS, with large blocks of XFS, or with huge pages of tmpfs. Not asked where
-  // there are reflinks.
+  // not. Not so on ZFS, with large blocks of XFS, or with huge pages of tmpfs.
   bool finds_data_by_block() const { return finds_data_by_block_; }
 
   // `flags` as of open(2); O_CLOEXEC is added. ENOENT if there is no such object: the store is
