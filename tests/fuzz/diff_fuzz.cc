@@ -182,7 +182,7 @@ bool Fuzzer::EpochUnderLoad(const std::vector<Child>& children) {
   bool good = true;
   const uint64_t segments = 1 + random_.Below(4);
   for (uint64_t i = 0; i < segments && good; ++i) {
-    const bool killed = options_.kills && random_.OneIn(2);
+    const bool killed = options_.kills && (random_.OneIn(2) || kills_ == 0);
     good = Segment(children) && VolumeStep();
     if (killed) {
       ++kills_;
