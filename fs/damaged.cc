@@ -69,14 +69,19 @@ Status Filesystem::NotMissing(NodeKey node, Status status) {
 }
 
 Status Filesystem::CheckSizeOf(NodeKey node, const cow::InodeItem& item) const {
-  if (options_.read_only || item.content != cow::ContentKind::kWhole) return {};
-  const cow::ObjectId object{item.object};
-  PX_ASSIGN(const uint64_t present, objects_->SizeOf(object));
-  const uint64_t size = item.size;
-  if (present >= size) return {};
-  LogError("inode {:x} is refused: its object {:x} has {} bytes, not {}", node.ToFuse(),
-           object.value, present, size);
-  return Fail(EIO, "the object of the file is too short");
+  if (options_.read_only || item.content == cow::ContentKind::kNone) return {};
+  const auto check = [&](cow::ObjectId object, uint64_t size) -> Status {
+    PX_ASSIGN(const uint64_t present, objects_->SizeOf(object));
+    if (present >= size) return {};
+    LogError("inode {:x} is refused: its object {:x} has {} bytes, not {}", node.ToFuse(),
+             object.value, present, size);
+    return Fail(EIO, "the object of the file is too short");
+  };
+  PX_TRY(check(cow::ObjectId{item.object}, item.size));
+  if (item.base == 0) return {};
+  // How large a shared one was that this file is over the tree does not say.
+  const auto seal = seals_->Find(cow::ObjectId{item.base});
+  return seal && !seal->doubtful ? check(cow::ObjectId{item.base}, seal->size) : Status{};
 }
 
 Status Filesystem::AcceptDamaged(NodeKey dir, const std::string& name, const Caller& caller) {

@@ -28,6 +28,8 @@ class ScrubTest : public VolumeTest {
   void SetUp() override {
     VolumeTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
+    // Objects are found by their bytes: those of tests before this one have to be gone.
+    ASSERT_EQ(TheMount().PxFs({"gc", "--all", TheMount().root()}).exit_code, 0);
     Create("v");
     Put("v/large", Pattern(kLarge));
     Put("v/small", "what is in it");
@@ -36,6 +38,7 @@ class ScrubTest : public VolumeTest {
   // What is damaged goes, whether or not the test failed, so that the next one finds a sound store.
   void TearDown() override {
     if (!IsSkipped()) {
+      ASSERT_EQ(Try(::chdir(dir().c_str())), 0);  // a test may have left it
       for (const std::string& name : List(".")) {
         const int error = DropVolume(name);
         EXPECT_TRUE(error == 0 || error == ENOTDIR) << name << ": " << error;

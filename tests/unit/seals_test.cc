@@ -276,6 +276,50 @@ TEST_F(SealedStoreTest, RotIsFoundAndRefused) {
   EXPECT_TRUE(mounted->fs->Open(node, O_RDONLY, false));
 }
 
+// A file that is sparse over it would have zeros where it ends.
+TEST_F(SealedStoreTest, NothingIsReadOverASharedObjectThatWasCut) {
+  const std::string content(1 << 20, 'c');
+  {
+    const auto mounted = Mount(dir_, "a");
+    Filesystem& fs = *mounted->fs;
+    ASSERT_TRUE(fs.CreateVolume(kTop, "v", kRoot));
+    const NodeKey v = fs.Lookup(kTop, "v")->node;
+    const auto made = fs.Create(v, "f", S_IFREG | 0644, O_WRONLY | O_CREAT, kRoot);
+    ASSERT_TRUE(made);
+    ASSERT_TRUE(fs.Write(made->entry.node, content, 0, false));
+    fs.Release(made->entry.node, O_WRONLY);
+    EXPECT_EQ(Scrub(fs).progress["sealed"], 1);
+    ASSERT_TRUE(fs.CloneVolume(kTop, "w", *fs.IssueToken(v, kRoot), 0, kRoot));
+    const NodeKey clone = fs.Lookup(fs.Lookup(kTop, "w")->node, "f")->node;
+    ASSERT_TRUE(fs.Open(clone, O_RDWR, false));
+    ASSERT_TRUE(fs.Write(clone, "own", 0, false));
+    fs.Release(clone, O_RDWR);
+  }
+  size_t cut = 0;
+  for (const auto& entry : stdfs::recursive_directory_iterator(dir_ + "/objects")) {
+    if (!entry.is_regular_file() || entry.file_size() != content.size()) continue;
+    std::ifstream in(entry.path());
+    if (std::string(std::istreambuf_iterator<char>(in), {}) != content) continue;
+    stdfs::resize_file(entry.path(), content.size() / 2);
+    ++cut;
+  }
+  ASSERT_EQ(cut, 1u);
+  const auto mounted = Mount(dir_, "a");
+  for (const char* volume : {"v", "w"}) {
+    const NodeKey node = mounted->fs->Lookup(mounted->fs->Lookup(kTop, volume)->node, "f")->node;
+    const auto opened = mounted->fs->Open(node, O_RDONLY, false);
+    // Where there are reflinks the clone has all of its own.
+    if (opened && std::string_view(volume) == "w") {
+      std::string bytes(content.size(), '\0');
+      ASSERT_TRUE(mounted->fs->Read(node, bytes, 0));
+      EXPECT_TRUE(bytes == "own" + content.substr(3));
+      continue;
+    }
+    ASSERT_FALSE(opened) << volume;
+    EXPECT_EQ(opened.error().code(), EIO);
+  }
+}
+
 // The file was written in place, without fsync, when the power went: its bytes are some of the old
 // and some of the new, with the old times, and that its seal was taken back is forgotten too.
 TEST_F(SealedStoreTest, APowerCutMakesNoDamage) {
