@@ -113,13 +113,13 @@ Status Filesystem::SaveRuns(OpenInode& open) {
     });
     if (!saved) {
       const ReaderLock io(open.io);
-      open.sparse->PutBackChanged({runs.begin() + static_cast<ptrdiff_t>(done), runs.end()});
+      open.sparse->EndSaving({runs.begin() + static_cast<ptrdiff_t>(done), runs.end()});
       return saved;
     }
     done += some.size();
   }
   const ReaderLock io(open.io);
-  open.sparse->PutBackChanged({});
+  open.sparse->EndSaving({});
   return {};
 }
 

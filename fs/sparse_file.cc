@@ -263,9 +263,9 @@ std::vector<SparseFile::Run> SparseFile::TakeChanged() {
   return runs;
 }
 
-void SparseFile::PutBackChanged(const std::vector<Run>& runs) {
+void SparseFile::EndSaving(const std::vector<Run>& unsaved) {
   const MutexLock lock(mutex_);
-  changed_.insert(changed_.end(), runs.begin(), runs.end());
+  changed_.insert(changed_.end(), unsaved.begin(), unsaved.end());
   saving_ = false;
 }
 

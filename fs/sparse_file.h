@@ -63,9 +63,9 @@ class SparseFile {
   bool WhollyOwn() const PX_EXCLUDES(mutex_);
   std::vector<Run> Runs() const PX_EXCLUDES(mutex_);
   // The runs around what became own since the last call, each as large as it is now; for the tree.
-  // One caller at a time, who then says which of them it could not save.
+  // One caller at a time, who calls EndSaving with those of them that it could not save.
   std::vector<Run> TakeChanged() PX_EXCLUDES(mutex_);
-  void PutBackChanged(const std::vector<Run>& runs) PX_EXCLUDES(mutex_);
+  void EndSaving(const std::vector<Run>& unsaved) PX_EXCLUDES(mutex_);
 
  private:
   SparseFile(int own, UniqueFd base, cow::ObjectId base_object, uint64_t base_size,

@@ -29,10 +29,10 @@ struct Event {
   uint64_t file = 0;  // inode number
   bool is_dir = false;
   uint64_t offset = 0;  // or the size
-  uint64_t length = 0;  // of a hole
   std::string data;
   uint64_t dir = 0, other_dir = 0;
   std::string name, other_name;
+  uint64_t length = 0;  // of a hole
 };
 
 struct Log {
@@ -99,7 +99,7 @@ void NoteWrite(int fd, const void* data, size_t size, uint64_t offset) {
   const char* bytes = static_cast<const char*>(data);
   while (size > 0) {
     const size_t part = std::min<size_t>(size, 4096 - offset % 4096);
-    Push({Kind::kWrite, id.ino, false, offset, 0, std::string(bytes, part), 0, 0, {}, {}});
+    Push({Kind::kWrite, id.ino, false, offset, std::string(bytes, part), 0, 0, {}, {}});
     bytes += part;
     offset += part;
     size -= part;
@@ -108,7 +108,7 @@ void NoteWrite(int fd, const void* data, size_t size, uint64_t offset) {
 
 void NoteTruncate(int fd) {
   Id id;
-  if (IdOf(fd, &id)) Push({Kind::kTruncate, id.ino, false, id.size, 0, {}, 0, 0, {}, {}});
+  if (IdOf(fd, &id)) Push({Kind::kTruncate, id.ino, false, id.size, {}, 0, 0, {}, {}});
 }
 
 void NotePunch(int fd, uint64_t offset, uint64_t length) {
@@ -125,13 +125,12 @@ void NotePunch(int fd, uint64_t offset, uint64_t length) {
   }
   if (offset < from) NoteWrite(fd, std::string(from - offset, '\0').data(), from - offset, offset);
   if (to < end) NoteWrite(fd, std::string(end - to, '\0').data(), end - to, to);
-  Event event{Kind::kPunch, id.ino, false, from, to - from, {}, 0, 0, {}, {}};
-  Push(std::move(event));
+  Push({Kind::kPunch, id.ino, false, from, {}, 0, 0, {}, {}, to - from});
 }
 
 void NoteSync(int fd) {
   Id id;
-  if (IdOf(fd, &id)) Push({Kind::kSync, id.ino, id.dir, 0, 0, {}, 0, 0, {}, {}});
+  if (IdOf(fd, &id)) Push({Kind::kSync, id.ino, id.dir, 0, {}, 0, 0, {}, {}});
 }
 
 void NoteOpen(int fd, int at, const char* path, int flags) {
@@ -142,7 +141,7 @@ void NoteOpen(int fd, int at, const char* path, int flags) {
   std::string name;
   if (!known && (flags & O_CREAT) != 0 && Locate(at, path, &dir, &name)) {
     TheLog().files.insert(info.st_ino);
-    Push({Kind::kName, info.st_ino, false, 0, 0, {}, dir, 0, name, {}});
+    Push({Kind::kName, info.st_ino, false, 0, {}, dir, 0, name, {}});
   } else if (!known && (flags & O_TMPFILE) == O_TMPFILE) {
     if (::fstatat(at, path, &info, 0) == 0 && TheLog().files.contains(info.st_ino)) {
       ::fstat(fd, &info);
@@ -167,7 +166,7 @@ int MakeDir(int at, const char* path, mode_t mode) {
                     if (!Locate(at, path, &dir, &name)) return;
                     ::fstatat(at, path, &info, 0);
                     TheLog().files.insert(info.st_ino);
-                    Push({Kind::kName, info.st_ino, true, 0, 0, {}, dir, 0, name, {}});
+                    Push({Kind::kName, info.st_ino, true, 0, {}, dir, 0, name, {}});
                   });
 }
 
@@ -177,7 +176,7 @@ int UnlinkAt(int at, const char* path, int flags) {
   return Recorded([&] { return static_cast<int>(::syscall(SYS_unlinkat, at, path, flags)); },
                   [&](int) {
                     if (Locate(at, path, &dir, &name)) {
-                      Push({Kind::kUnname, 0, false, 0, 0, {}, dir, 0, name, {}});
+                      Push({Kind::kUnname, 0, false, 0, {}, dir, 0, name, {}});
                     }
                   });
 }
@@ -189,7 +188,6 @@ int RenameAt(int from_at, const char* from, int to_at, const char* to, unsigned 
         Event event{(flags & RENAME_EXCHANGE) != 0 ? Kind::kExchange : Kind::kRename,
                     0,
                     false,
-                    0,
                     0,
                     {},
                     0,
@@ -546,7 +544,7 @@ int syncfs(int fd) noexcept {
   return Recorded(
       [&] { return static_cast<int>(::syscall(SYS_syncfs, fd)); },
       [&](int) {
-        TheLog().events.push_back({px::testing::Kind::kSyncAll, 0, false, 0, 0, {}, 0, 0, {}, {}});
+        TheLog().events.push_back({px::testing::Kind::kSyncAll, 0, false, 0, {}, 0, 0, {}, {}});
       });
 }
 
@@ -572,7 +570,7 @@ int linkat(int from_at, const char* from, int to_at, const char* to, int flags) 
         ::fstatat(to_at, to, &info, AT_SYMLINK_NOFOLLOW);
         TheLog().files.insert(info.st_ino);
         TheLog().events.push_back(
-            {px::testing::Kind::kName, info.st_ino, false, 0, 0, {}, dir, 0, name, {}});
+            {px::testing::Kind::kName, info.st_ino, false, 0, {}, dir, 0, name, {}});
       });
 }
 

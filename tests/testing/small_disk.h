@@ -18,10 +18,9 @@ namespace px::testing {
 
 class SmallDisk {
  public:
-  // `type`: "ext4", "xfs", "few-inodes": ext4 with about 2000 of them, "large-blocks": XFS
-  // with blocks of 16 KiB and no reflinks, or "btrfs-quota": btrfs where the store may have a third
-  // of the disk. EOPNOTSUPP with the reason if this machine
-  // cannot.
+  // `type`: "ext4", "xfs", "few-inodes": ext4 with about 2000 of them, "large-blocks": XFS with
+  // blocks of 16 KiB and no reflinks, or "btrfs-quota": btrfs where the store may have a third of
+  // the disk. EOPNOTSUPP with the reason if this machine cannot.
   static Result<std::unique_ptr<SmallDisk>> Create(const std::string& type, uint64_t megabytes);
   ~SmallDisk();
   SmallDisk(const SmallDisk&) = delete;
